@@ -1,0 +1,59 @@
+"""What the properties are tried on: schedules, steps of them, and points of every shape."""
+
+from functools import cache
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tinyddpm import forward
+
+LENGTHS = (1, 2, 3, 10, 100, 1000, 4000)
+
+
+@cache
+def _named(name, T):
+    return forward.schedule(name, T)
+
+
+def betas(low=1e-6, high=0.999):
+    """Tiny, near-one and ordinary noise variances."""
+    return st.one_of(
+        st.sampled_from([low, 1e-4, 0.02, 0.5, high]),
+        st.floats(low, high).map(lambda beta: float(f"{beta:.6g}")),
+    )
+
+
+def schedules():
+    """The named schedules at many lengths, and short ones of any betas."""
+    named = st.builds(_named, st.sampled_from(sorted(forward.SCHEDULES)), st.sampled_from(LENGTHS))
+    return st.one_of(named, st.lists(betas(), min_size=1, max_size=8).map(forward.Schedule))
+
+
+@st.composite
+def steps(draw, first=1):
+    """A step at t = first, t = T or anywhere between."""
+    schedule = draw(schedules().filter(lambda s: first <= s.T))
+    t = draw(st.one_of(st.just(first), st.just(schedule.T), st.integers(first, schedule.T)))
+    return schedule[t]
+
+
+def numbers():
+    """Readable floats in [-5, 5], 0 among them."""
+    return st.integers(-5000, 5000).map(lambda thousandths: thousandths / 1000)
+
+
+def positive(high=5.0):
+    """Readable floats in (0, high]."""
+    return st.integers(1, int(1000 * high)).map(lambda thousandths: thousandths / 1000)
+
+
+@st.composite
+def points(draw, count=1):
+    """That many samples of one shape, from Python floats to four dimensions; a single one comes without a tuple."""
+    shape = draw(st.sampled_from([None, (), (3,), (2, 3), (2, 1, 3), (2, 1, 2, 3)]))
+    if shape is None:
+        drawn = [draw(numbers()) for _ in range(count)]
+    else:
+        drawn = [draw(hnp.arrays(np.float64, shape, elements=numbers())) for _ in range(count)]
+    return drawn[0] if count == 1 else tuple(drawn)

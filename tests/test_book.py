@@ -1,0 +1,226 @@
+"""The book against itself: the formula in each docstring is proved to be what the function under it computes.
+
+A formula is read left to right: whatever stands behind an `=` must equal the function. `N(x; mean, var I)` is compared
+with a `Gaussian`, formulas divided by `\\quad` with the members of a tuple, and behind `\\qquad` comes explanation only.
+"""
+
+import inspect
+import re
+
+import pytest
+import sympy
+from sympy.parsing.latex import parse_latex
+
+from tinyddpm import bibliography, equations, forward, mixture, posterior, train
+from tinyddpm.forward import Step
+
+SCHEDULE = "it makes a whole schedule"
+STEPS = "it runs over all steps"
+OUTCOMES = "it runs over the outcomes of a discrete variable"
+COMPONENTS = "it runs over the components of a mixture"
+ROUNDS = "it rounds and clips"
+ARRAYS = "it computes on arrays or networks, not on single numbers"
+
+UNPROVED = {
+    forward.linear: SCHEDULE,
+    forward.scaled_linear: SCHEDULE,
+    forward.proportional: SCHEDULE,
+    forward.cosine: SCHEDULE,
+    forward.zero_terminal_snr: SCHEDULE,
+    forward.respace: SCHEDULE,
+    forward.alpha_bar: STEPS,
+    forward.path_log_prob: STEPS,
+    forward.from_unit_range: ROUNDS,
+    posterior.joint: OUTCOMES,
+    posterior.marginalize: OUTCOMES,
+    posterior.total_probability: OUTCOMES,
+    posterior.bayes: OUTCOMES,
+    **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
+    train.time_embedding: ARRAYS,
+    train.training_loss: ARRAYS,
+    train.sample: STEPS,
+}
+"""The equations that are not plain algebra, and why; a test below holds that they could not be proved."""
+
+
+class NotAlgebra(Exception):
+    """A formula that cannot be parsed, or a function that cannot be evaluated on symbols."""
+
+
+def symbol(name):
+    return sympy.Symbol(name, positive=True)
+
+
+def share(name):
+    """A number in (0, 1), with the root of it and what it leaves of 1 written so that SymPy sees that they are positive."""
+    return symbol(name) ** 2 / (1 + symbol(name) ** 2)
+
+
+ALPHA, KEPT, ALPHA_PREV, ETA = share("a"), share("b"), share("c"), symbol("eta")
+ALPHA_BAR = sympy.factor(ALPHA * KEPT)
+STEP = Step(*map(sympy.factor, (1 - ALPHA, ALPHA, ALPHA_BAR, KEPT, 1 - ALPHA_BAR, 1 - KEPT)))
+X_0, X_T = symbol("x_0"), symbol("x_t")
+
+LETTERS = {
+    r"\alpha_t": STEP.alpha,
+    r"\beta_t": STEP.beta,
+    r"\bar\alpha_t": STEP.alpha_bar,
+    r"\bar\alpha_{t-1}": STEP.alpha_bar_prev,
+    r"\tilde\beta_t": (1 - KEPT) * (1 - ALPHA) / (1 - ALPHA_BAR),
+    r"\tilde\mu_t": (sympy.sqrt(KEPT) * (1 - ALPHA) * X_0 + sympy.sqrt(ALPHA) * (1 - KEPT) * X_T) / (1 - ALPHA_BAR),
+}
+"""The letters that mean the same in every formula."""
+
+ARGUMENTS = {
+    "step": (STEP, {}),
+    "step_prev": (Step(1 - ALPHA_PREV, ALPHA_PREV, *[symbol("unused")] * 4), {r"\alpha_{t-1}": ALPHA_PREV}),
+    "alpha_bar_t": (ALPHA_BAR, {}),
+    "alpha_bar_s": (KEPT, {r"\bar\alpha_s": KEPT}),
+    "eta": (
+        ETA,
+        {
+            r"\eta": ETA,
+            r"\sigma": ETA * sympy.sqrt((1 - KEPT) / (1 - ALPHA_BAR)) * sympy.sqrt(1 - ALPHA),
+        },
+    ),
+    "alpha": (symbol("alpha"), {r"\alpha_t^{DDIM}": symbol("alpha"), r"\alpha_t^{VDM}": symbol("alpha")}),
+    "sigma": (symbol("sigma"), {r"\sigma_t^{VDM}": symbol("sigma"), r"\sigma_t^{EDM}": symbol("sigma")}),
+    "beta_T": (share("g"), {r"\beta_T": share("g")}),
+    "alpha_bar": (symbol("alpha_bar"), {r"\bar\alpha_t^{S}": symbol("alpha_bar")}),
+}
+for name, letter in {
+    "x_0": "x_0",
+    "x_t": "x_t",
+    "x_s": "x_s",
+    "x_prev": "x_{t-1}",
+    "x_prev_prev": "x_{t-2}",
+    "noise": r"\epsilon",
+    "noise_cond": r"\epsilon(x_t, c)",
+    "noise_uncond": r"\epsilon(x_t)",
+    "z": "z",
+    "v": "v",
+    "velocity": "v",
+    "score": r"\nabla_{x_t} \log q(x_t)",
+    "mean_square_score": r"\Gamma_t",
+    "mean": r"\mu",
+    "a": "a",
+    "b": "b",
+    "u": "u",
+    "T": "T",
+    "w": "w",
+    "integrated_beta": "B",
+    "time": r"\tau",
+    "pixels": "p",
+    "average": r"\bar\theta",
+    "value": r"\theta",
+    "decay": r"\lambda",
+}.items():
+    ARGUMENTS[name] = (symbol(name), {letter: symbol(name)})
+for name, letters in {
+    "var": (r"\sigma_t", r"\sigma_{t-1}", r"\sigma"),
+    "var_a": (r"\sigma_A",),
+    "var_b": (r"\sigma_B",),
+    "data_var": (r"\sigma_0",),
+}.items():
+    ARGUMENTS[name] = (symbol(name), {letter: sympy.sqrt(symbol(name)) for letter in letters})
+"""What each argument is on symbols, and the letters by which formulas call it; a variance is its letter squared."""
+
+
+def evaluate(known):
+    """The function on symbols, and the letters of its formula."""
+    names = [n for n, p in inspect.signature(known.function).parameters.items() if p.default is p.empty]
+    if not set(names) <= set(ARGUMENTS):
+        raise NotAlgebra(f"arguments without a symbol: {sorted(set(names) - set(ARGUMENTS))}")
+    letters = dict(LETTERS)
+    for name in names:
+        letters |= ARGUMENTS[name][1]
+    try:
+        return known.function(*(ARGUMENTS[name][0] for name in names)), letters
+    except (TypeError, AttributeError) as problem:
+        raise NotAlgebra(f"not to be evaluated on symbols: {problem}") from None
+
+
+def formulas(latex):
+    """What the function must equal: for each of its results, the formulas behind the equality signs."""
+    latex = re.sub(r"\\q?quad$", "", latex.split(r"\qquad")[0].strip().rstrip(",;. "))
+    latex = re.sub(r"\\mathrm(?:\{(\w+)\}| (\w))", r"\1\2", re.sub(r"\s+", " ", latex))
+    latex = re.sub(r"\\(?:[bB]ig+[lr]?|left|right)(?![a-zA-Z])|\\[,;!: ]|\s+", " ", latex)
+    for one in re.split(r",?\s*\\quad", latex):
+        sides = re.split(r"=|\\approx|\\leftarrow", one)[1:]
+        gaussian = re.fullmatch(r"\s*\\mathcal N *\((.*?);(.*),(.*) I *\)\s*", sides[0], re.DOTALL) if sides else None
+        yield from ([part] for part in gaussian.groups()[1:]) if gaussian else [sides]
+
+
+def parse(latex, letters):
+    """A formula as a SymPy expression of the primitive symbols."""
+    values = {}
+    for number, letter in enumerate(sorted(letters, key=len, reverse=True)):
+        pattern = re.escape(letter).replace(r"\ ", " +") + r"(?![a-zA-Z_{])"
+        if letter[0] != "\\":
+            pattern = r"(?<![a-zA-Z_\\])(?<!_\{)" + pattern
+        latex, found = re.subn(pattern, lambda _, n=number: f" v_{{{n}}} ", latex)
+        if found:
+            values[sympy.Symbol(f"v_{{{number}}}")] = letters[letter]
+    try:
+        parsed = parse_latex(latex)
+    except Exception as problem:
+        raise NotAlgebra(f"{latex}: {problem}") from None
+    constants = {sympy.Symbol("e"): sympy.E, sympy.Symbol("i"): sympy.I, sympy.Symbol("pi"): sympy.pi}
+    parsed = parsed.subs(constants).subs(values, simultaneous=True).doit()
+    unknown = parsed.free_symbols - {symbol for value in values.values() for symbol in value.free_symbols}
+    if unknown:
+        raise NotAlgebra(f"{latex}: letters without a meaning: {sorted(map(str, unknown))}")
+    return parsed
+
+
+def is_zero(difference):
+    """Whether an expression is 0 for all values of its symbols, which are all positive."""
+    tidy = difference.replace(lambda e: e.is_Float, lambda e: sympy.nsimplify(e, [sympy.pi * sympy.E], rational=e == round(e, 6)))
+    tidy = tidy.replace(lambda e: e.is_Pow, lambda e: sympy.expand_power_base(sympy.factor(e.base) ** e.exp))
+    tidy = tidy.replace(sympy.log, lambda x: sympy.expand_log(sympy.log(sympy.factor(x))))
+    return sympy.simplify(sympy.expand(tidy)) == 0
+
+
+def prove(known):
+    """Show that the formula is the function, or raise `NotAlgebra` or `AssertionError`."""
+    result, letters = evaluate(known)
+    results = result if isinstance(result, tuple) else (result,)
+    claims = list(formulas(known.latex))
+    if not all(claims) or len(claims) != len(results):
+        raise NotAlgebra(f"{len(claims)} formulas for {len(results)} results: {claims}")
+    for value, sides in zip(results, claims, strict=True):
+        for side in sides:
+            assert is_zero(value - parse(side, letters)), f"{side.strip()} is not {value}"
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(known, id=known.name, marks=pytest.mark.proves(known.name))
+        for known in equations()
+        if known.function not in UNPROVED
+    ],
+)
+def test_the_formula_is_the_code(known):
+    prove(known)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(known, id=known.name, marks=pytest.mark.unproved(known.name, UNPROVED[known.function]))
+        for known in equations()
+        if known.function in UNPROVED
+    ],
+)
+def test_what_is_not_proved_could_not_be(known):
+    with pytest.raises(NotAlgebra):
+        prove(known)
+
+
+def test_numbers_and_sources():
+    numbers = [known.number for known in equations()]
+    assert len(numbers) == len(set(numbers))
+    for known in equations():
+        works = bibliography.cite(known.source)
+        assert works or known.derived_from, f"{known.name} is derived here, but from nothing"

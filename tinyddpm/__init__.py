@@ -1,0 +1,20 @@
+"""A textbook on denoising diffusion that runs and checks itself.
+
+One module is one chapter: `forward`, `posterior` and, as the book grows, `elbo`, `vae_vs_vdm`, `langevin`, `train`;
+`mixture` is the running example. Importing the package imports none of them, so each costs only itself.
+"""
+
+from importlib import import_module, util
+
+from .equation import CHAPTERS, Equation, registry
+
+__version__ = "0.1.0"
+
+
+def equations() -> tuple[Equation, ...]:
+    """Every equation of the book, in its order; imports all the chapters there are."""
+    present = [name for name in ("mixture", *CHAPTERS) if util.find_spec(f"{__name__}.{name}")]
+    for name in present:
+        import_module(f"{__name__}.{name}")
+    own = (known for known in registry.values() if known.function.__module__.startswith(f"{__name__}."))
+    return tuple(sorted(own, key=lambda known: (present.index(known.chapter), known.place)))

@@ -1,0 +1,287 @@
+"""The equation checker: a pytest plugin that counts coverage in equations.
+
+This project's configuration loads it (`-p tinyddpm.checker`); other pytest runs in the environment are left alone.
+
+A test says with `@checks(posterior.mean)` which equations it checks, and compares with `assert_equal`, which notes the
+largest residual. At the end pytest prints how many equations there are, how many are checked and proved and by how
+much, and a whole run fails when an equation has no check.
+
+    pytest --equation posterior.mean          runs the checks of one equation (may be given several times)
+    pytest --equation-report FILE             writes the status of every equation as JSON, for the site
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from . import equations
+from .equation import Array, find
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+PROPERTY = "tinyddpm.checker"
+
+
+def checks(*functions: Callable[..., Any]) -> Callable[[Test], Test]:
+    """Say which equations the test below checks. The outermost decorator, above Hypothesis' `@given`.
+
+    Raises:
+        ValueError: when a function is no registered equation.
+    """
+    names = [find(function).name for function in functions]
+
+    def mark(test: Test) -> Test:
+        if hasattr(test, "hypothesis"):
+            test.hypothesis.inner_test = _counted(test.hypothesis.inner_test)
+            return pytest.mark.checks(*names)(test)
+        return pytest.mark.checks(*names)(_counted(test))
+
+    return mark
+
+
+def assert_equal(actual: Array, expected: Array, rtol: float = 1e-10, atol: float = 0.0) -> None:
+    """Compare library, shape and dtype, then every element: |a - b| <= atol + rtol max(|a|, |b|). NaN equals nothing.
+
+    Args:
+        actual: a number, an array, a tensor, or a tuple of them.
+        expected: the same, by an independent route.
+        rtol: largest relative difference.
+        atol: largest absolute difference, for values that come near 0 by cancelling.
+
+    Raises:
+        AssertionError: naming the worst element.
+    """
+    if isinstance(actual, tuple) or isinstance(expected, tuple):
+        assert len(actual) == len(expected), f"{len(actual)} values, expected {len(expected)}"
+        for a, b in zip(actual, expected, strict=True):
+            assert_equal(a, b, rtol, atol)
+        return
+    assert _kind(actual) == _kind(expected), f"{_kind(actual)}, expected {_kind(expected)}"
+    a, b = _host(actual), _host(expected)
+    assert a.shape == b.shape, f"shape {a.shape}, expected {b.shape}"
+    if a.size == 0:
+        return
+    size = np.maximum(abs(a), abs(b))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        off = np.where(a == b, 0.0, abs(a - b))
+        residual = np.where(off == 0, 0.0, off / (size + atol / rtol))
+    worst = np.unravel_index(np.argmax(np.where(np.isnan(residual), np.inf, residual)), a.shape)
+    assert residual[worst] <= rtol, (
+        f"{a[worst]!r}, expected {b[worst]!r}, at {list(map(int, worst))}: residual {residual[worst]:.2g} above {rtol:.2g}"
+    )
+    _record.residual = max(_record.residual or 0.0, float(residual[worst]))
+
+
+@dataclass
+class _Record:
+    """What one test has shown so far."""
+
+    examples: int = 0
+    residual: float | None = None
+
+
+_record = _Record()
+
+
+def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same test, counting how often it is run: once an example."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        _record.examples += 1
+        return function(*args, **kwargs)
+
+    return run
+
+
+def _kind(value: Array) -> str:
+    """Library and dtype; Python's and NumPy's own scalars count as NumPy's."""
+    if type(value).__module__.startswith("torch"):
+        return str(value.dtype)
+    return f"numpy.{np.asarray(value).dtype}"
+
+
+def _host(value: Array) -> np.ndarray:
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+# What pytest calls. --------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("equations")
+    group.addoption(
+        "--equation", action="append", default=[], metavar="NAME", help="run only the checks of this equation (repeatable)"
+    )
+    group.addoption("--equation-report", metavar="FILE", help="write the status of every equation as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "checks(*names): the equations that this test checks",
+        "proves(name): the equation whose formula this test proves equal to its code",
+        "unproved(name, reason): the equation whose formula is not proved, and why",
+    ):
+        config.addinivalue_line("markers", line)
+    for name in config.getoption("equation"):
+        equations()
+        try:
+            find(name)
+        except ValueError as problem:
+            raise pytest.UsageError(f"--equation: {problem}") from None
+    if not hasattr(config, "workerinput"):  # under xdist the one who hands out the work keeps the book
+        config.pluginmanager.register(_Ledger(config), f"{PROPERTY}.ledger")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = set(config.getoption("equation"))
+    if not wanted:
+        return
+    chosen = [item for item in items if wanted & _names(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    global _record
+    _record = _Record()
+    try:
+        return (yield)
+    finally:
+        marks = {kind: _marked(item, kind) for kind in ("checks", "proves", "unproved")}
+        # user_properties is what travels from xdist's workers with the report
+        item.user_properties.append((PROPERTY, {**marks, **asdict(_record)}))
+
+
+def _marked(item: pytest.Item, kind: str) -> list[str]:
+    return [argument for mark in item.iter_markers(kind) for argument in mark.args]
+
+
+def _names(item: pytest.Item) -> set[str]:
+    return {*_marked(item, "checks"), *_marked(item, "proves"), *_marked(item, "unproved")[:1]}
+
+
+@dataclass
+class _Ledger:
+    """Collects what the tests showed, and says at the end what it means for each equation."""
+
+    config: pytest.Config
+    tests: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    proved: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        shown = dict(report.user_properties).get(PROPERTY)
+        if report.when != "call" or not isinstance(shown, dict):
+            return
+        if shown["unproved"]:
+            name, reason = shown["unproved"]
+            self.reasons[name] = reason
+        if report.passed:
+            self.proved.update(shown["proves"])
+        if report.skipped:
+            return
+        for name in (*shown["checks"], *(() if report.passed else shown["proves"])):
+            self.tests[name].append(
+                {
+                    "id": report.nodeid,
+                    "line": (report.location[1] or 0) + 1,
+                    "outcome": report.outcome,
+                    "examples": shown["examples"],
+                    "residual": shown["residual"],
+                }
+            )
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.report = self._status()
+        target = self.config.getoption("equation_report")
+        if target:
+            _write(Path(target), json.dumps(self.report, indent=1))
+        if self._is_whole_run() and session.exitstatus == pytest.ExitCode.OK and self._missing():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.tests and not self.proved:
+            return
+        summary, write = self.report["summary"], terminalreporter.write_line
+        terminalreporter.section("equations")
+        residual = "none" if summary["residual"] is None else f"{summary['residual']:.1e}"
+        write(
+            f"{summary['equations']} equations, {summary['checked']} checked, {summary['proved']} proved; "
+            f"{summary['tests']} tests, {summary['examples']} examples, largest residual {residual}"
+        )
+        if self._is_whole_run():
+            for reason, count in Counter(self.reasons.values()).most_common():
+                names = ", ".join(name for name, why in self.reasons.items() if why == reason)
+                write(f"not proved, since {reason} ({count}): {names}")
+            for text, names in self._missing().items():
+                write(f"{text}: {', '.join(names)}", red=True)
+
+    def _missing(self) -> dict[str, list[str]]:
+        """What makes a whole run fail: equations that nothing checks, or that are unproved without a reason."""
+        known = self.report["equations"]
+        found = {
+            "no check": [name for name, row in known.items() if not row["tests"]],
+            "neither proved nor explained": [
+                name for name, row in known.items() if not (row["proved"] or row["unproved_reason"])
+            ],
+        }
+        return {text: names for text, names in found.items() if names}
+
+    def _is_whole_run(self) -> bool:
+        """Whether every test was asked for: no file, no test and no equation picked out."""
+        option = self.config.option
+        picked = (option.keyword, option.markexpr, option.equation, option.deselect, getattr(option, "lf", False))
+        return not any(picked) and not any(
+            "::" in argument or argument.endswith(".py") for argument in self.config.args
+        )
+
+    def _status(self) -> dict[str, Any]:
+        rows = {}
+        for known in equations():
+            tests = self.tests.get(known.name, [])
+            outcomes = {test["outcome"] for test in tests}
+            proved = known.name in self.proved
+            good = "proved" if proved else "checked"
+            rows[known.name] = {
+                "number": known.number,
+                "status": "failed" if "failed" in outcomes else good if tests else "unchecked",
+                "proved": proved,
+                "unproved_reason": self.reasons.get(known.name),
+                "tests": tests,
+                "examples": sum(test["examples"] for test in tests),
+                "residual": _largest(test["residual"] for test in tests),
+            }
+        every = {test["id"]: test for row in rows.values() for test in row["tests"]}.values()
+        summary = {
+            "equations": len(rows),
+            "checked": sum(row["status"] in ("checked", "proved") for row in rows.values()),
+            "proved": sum(row["proved"] for row in rows.values()),
+            "tests": len(every),
+            "examples": sum(test["examples"] for test in every),
+            "residual": _largest(test["residual"] for test in every),
+        }
+        return {"equations": rows, "summary": summary}
+
+
+def _largest(residuals: Any) -> float | None:
+    return max((residual for residual in residuals if residual is not None), default=None)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as new:
+        new.write(text)
+    os.replace(new.name, path)

@@ -1,0 +1,323 @@
+r"""The running example: a Gaussian mixture, for which everything a network has to learn is a closed form.
+
+Noise turns a mixture into a mixture, and so does Bayes' rule, so the marginals, the scores, the best possible denoiser
+and the true reverse kernels are all exact, at every t. Whatever the book says of "the ideal model" is computed here.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+
+import array_api_compat
+import numpy as np
+
+from . import forward
+from .equation import Array, equation, sqrt
+from .forward import Schedule, Step
+
+
+class Mixture:
+    r"""A mixture of Gaussians with isotropic components, $\sum_k w_k\,\mathcal N(m_k, v_k I)$, in any dimension.
+
+    Samples have shape (..., d). The parameters may carry batch dimensions in front: then it is a mixture for each
+    sample. They take the library of the samples they meet, NumPy or torch.
+
+    Args:
+        weights: shape (..., k), at least 0, summing to 1.
+        means: shape (..., k, d).
+        variances: shape (..., k), at least 0; a component of variance 0 is a single point.
+
+    Raises:
+        ValueError: when the mixture is empty, its weights do not sum to 1, a variance is negative, or shapes differ.
+    """
+
+    def __init__(self, weights: Array, means: Array, variances: Array) -> None:
+        self.weights, self.means, self.variances = (_array(value) for value in (weights, means, variances))
+        k, *rest = self.means.shape[-2:] if self.means.ndim >= 2 else (0,)
+        if k == 0 or not rest or self.weights.shape[-1:] != (k,) or self.variances.shape[-1:] != (k,):
+            shapes = ", ".join(str(tuple(p.shape)) for p in (self.weights, self.means, self.variances))
+            raise ValueError(f"weights (..., k), means (..., k, d) and variances (..., k) must match, got {shapes}")
+        xp = array_api_compat.array_namespace(self.weights)
+        if not (bool(xp.all(self.weights >= 0)) and bool(xp.all(abs(xp.sum(self.weights, axis=-1) - 1) < 1e-6))):
+            raise ValueError(f"weights must be at least 0 and sum to 1, got {weights!r}")
+        if not bool(xp.all(self.variances >= 0)):
+            raise ValueError(f"variances must be at least 0, got {variances!r}")
+        if not bool(xp.all(xp.isfinite(self.means))):
+            raise ValueError(f"means must be finite, got {means!r}")
+
+    @equation("Bishop 2006, mixtures of Gaussians")
+    def log_prob(self, x: Array) -> Array:
+        r"""Log-density, in nats.
+
+        $$
+        \log p(x) = \log \sum_k w_k\,\mathcal N(x;\ m_k,\ v_k I)
+        $$
+
+        Args:
+            x: samples, shape (..., d).
+
+        Returns:
+            Shape (...).
+        """
+        return _log_sum_exp(self._log_terms(x))
+
+    @equation("Bishop 2006, mixtures of Gaussians", derived_from=[log_prob])
+    def score(self, x: Array) -> Array:
+        r"""The gradient of the log-density: each component pulls towards its mean, by how responsible it is for x.
+
+        $$
+        \nabla_x \log p(x) = \sum_k r_k(x)\,\frac{m_k - x}{v_k}, \qquad
+        r_k(x) = \frac{w_k\,\mathcal N(x;\ m_k,\ v_k I)}{p(x)}
+        $$
+
+        Args:
+            x: samples, shape (..., d); every variance must be above 0.
+
+        Returns:
+            In the shape of ``x``.
+        """
+        _, means, variances = self._like(x)
+        pulls = (means - x[..., None, :]) / variances[..., None]
+        return (self._responsibilities(x)[..., None] * pulls).sum(-2)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw n samples, shape (n, d), from a mixture without batch dimensions."""
+        weights, means, variances = (np.asarray(parameter) for parameter in self._parameters)
+        if weights.ndim != 1:
+            raise ValueError(f"only one mixture can be sampled at a time, this is a batch of {weights.shape[:-1]}")
+        k = rng.choice(len(weights), size=n, p=weights / weights.sum())
+        return forward.reparameterize(means[k], variances[k, None], rng.standard_normal((n, means.shape[-1])))
+
+    @equation("Bishop 2006, mixtures of Gaussians")
+    def mean(self) -> Array:
+        r"""The mean.
+
+        $$
+        \mathbb E[x] = \sum_k w_k\,m_k
+        $$
+
+        Returns:
+            Shape (..., d).
+        """
+        return (self.weights[..., None] * self.means).sum(-2)
+
+    @equation("Bishop 2006, mixtures of Gaussians", derived_from=[mean])
+    def var(self) -> Array:
+        r"""The variance of each coordinate: the mean of the variances and the variance of the means.
+
+        $$
+        \operatorname{Var}(x) = \sum_k w_k\,\big(v_k + (m_k - \mathbb E[x])^2\big)
+        $$
+
+        Returns:
+            Shape (..., d).
+        """
+        spread = (self.means - self.mean()[..., None, :]) ** 2
+        return (self.weights[..., None] * (self.variances[..., None] + spread)).sum(-2)
+
+    @equation("derived here", derived_from=[forward.marginal])
+    def diffuse(self, alpha_bar: Array) -> Mixture:
+        r"""What noising makes of it: the marginal q(x_t), again a mixture.
+
+        $$
+        q(x_t) = \sum_k w_k\,\mathcal N\big(x_t;\ \sqrt{\bar\alpha_t}\,m_k,\ (\bar\alpha_t v_k + 1 - \bar\alpha_t) I\big)
+        $$
+
+        Args:
+            alpha_bar: a number in [0, 1], or shape (..., 1) for a batch of times.
+        """
+        if isinstance(alpha_bar, int | float) and not 0 <= alpha_bar <= 1:
+            raise ValueError(f"alpha_bar must lie in [0, 1], got {alpha_bar!r}")
+        return self._noised(alpha_bar, 1 - alpha_bar)
+
+    @equation("derived here", derived_from=[diffuse])
+    def posterior(self, x_t: Array, step: Step) -> Mixture:
+        r"""The distribution of x_0 for one who sees x_t: a mixture for each sample.
+
+        $$
+        q(x_0 \mid x_t) = \sum_k r_k(x_t)\,\mathcal N\Big(x_0;\
+        m_k + \frac{\sqrt{\bar\alpha_t}\,v_k}{s_k}\big(x_t - \sqrt{\bar\alpha_t}\,m_k\big),\
+        \frac{v_k (1-\bar\alpha_t)}{s_k} I\Big), \qquad s_k = \bar\alpha_t v_k + 1 - \bar\alpha_t
+        $$
+
+        Args:
+            x_t: noisy samples, shape (..., d).
+            step: the schedule at t, for one time or for a batch of them.
+        """
+        return self._given(x_t, step.alpha_bar, step.noise_var)
+
+    @equation("derived here", derived_from=[diffuse, forward.transition])
+    def reverse(self, x_t: Array, step: Step) -> Mixture:
+        r"""The true reverse kernel, where x was one step ago for one who sees x_t: a mixture for each sample.
+
+        $$
+        q(x_{t-1} \mid x_t) = \frac{q(x_t \mid x_{t-1})\,q(x_{t-1})}{q(x_t)}
+        $$
+
+        One Gaussian is all that a network's step can say; how far this is from one, the chapter on the posterior measures.
+
+        Args:
+            x_t: noisy samples, shape (..., d).
+            step: the schedule at t, for one time or for a batch of them.
+        """
+        return self._noised(step.alpha_bar_prev, step.noise_var_prev)._given(x_t, step.alpha, step.beta)
+
+    @equation("derived here", derived_from=[posterior])
+    def denoise(self, x_t: Array, step: Step) -> Array:
+        r"""The best guess of x_0: what a perfect network would say.
+
+        $$
+        \hat x_0(x_t) = \mathbb E[x_0 \mid x_t]
+        $$
+
+        Args:
+            x_t: noisy samples, shape (..., d).
+            step: the schedule at t, for one time or for a batch of them.
+
+        Returns:
+            In the shape of ``x_t``.
+        """
+        return self.posterior(x_t, step).mean()
+
+    @equation("derived here", derived_from=[denoise, forward.predict_noise])
+    def noise(self, x_t: Array, step: Step) -> Array:
+        r"""The best guess of the noise: what a perfect network that predicts noise would say.
+
+        $$
+        \hat\epsilon(x_t) = \mathbb E[\epsilon \mid x_t]
+        = \frac{x_t - \sqrt{\bar\alpha_t}\,\mathbb E[x_0 \mid x_t]}{\sqrt{1-\bar\alpha_t}}
+        $$
+
+        Args:
+            x_t: noisy samples, shape (..., d).
+            step: the schedule at t, for one time or for a batch of them.
+
+        Returns:
+            In the shape of ``x_t``.
+        """
+        return forward.predict_noise(x_t, self.denoise(x_t, step), step)
+
+    def modes(self) -> np.ndarray:
+        r"""The peaks of the density: climb from every mean, and count as one what no valley divides.
+
+        A round of the climb is $x \leftarrow \sum_k r_k m_k / v_k \big/ \sum_k r_k / v_k$, which solves score = 0 for fixed
+        responsibilities and never goes down. In one dimension this finds every peak; in more there can, rarely, be
+        others that no mean leads to.
+
+        Returns:
+            Shape (number of peaks, d), for a mixture without batch dimensions.
+        """
+        x = np.asarray(self.means, dtype=np.float64)
+        if x.ndim != 2:
+            raise ValueError(f"only one mixture can be searched at a time, this is a batch of {x.shape[:-2]}")
+        for _ in range(1000):
+            pull = self._responsibilities(x) / np.asarray(self.variances)
+            x = pull @ self.means / pull.sum(-1, keepdims=True)
+        peaks: list[np.ndarray] = []
+        for point in x[np.argsort(-self.log_prob(x))]:
+            if all(self._valley(point, peak) for peak in peaks):
+                peaks.append(point)
+        return np.stack(peaks)
+
+    def _valley(self, low: np.ndarray, high: np.ndarray) -> bool:
+        """Whether the density falls below both ends somewhere on the way from one point to the other."""
+        way = np.linspace(0, 1, 65)[:, None]
+        return bool(np.min(self.log_prob(low + way * (high - low))) < self.log_prob(low) - 1e-12)
+
+    def merge_time(self, schedule: Schedule) -> int | None:
+        """The first t at which the diffused mixture has a single peak; None if it has several to the end."""
+
+        def merged(t: int) -> bool:
+            return len((self.diffuse(schedule[t].alpha_bar) if t else self).modes()) == 1
+
+        # More noise never makes a new peak in one dimension, so the first t with a single one can be bisected.
+        first = bisect.bisect_left(range(schedule.T + 1), True, key=merged)
+        return first if first <= schedule.T else None
+
+    @property
+    def _parameters(self) -> tuple[Array, Array, Array]:
+        return self.weights, self.means, self.variances
+
+    def _like(self, x: Array) -> tuple[Array, ...]:
+        """The parameters in the library, dtype and device of x, which must have d coordinates."""
+        d = self.means.shape[-1]
+        if not hasattr(x, "shape") or len(x.shape) == 0 or x.shape[-1] != d:
+            raise ValueError(f"x must have shape (..., {d}), got {tuple(getattr(x, 'shape', ()))}")
+        return tuple(_array(parameter, like=x) for parameter in self._parameters)
+
+    def _log_terms(self, x: Array) -> Array:
+        """log(w_k N(x; m_k, v_k I)), shape (..., k)."""
+        weights, means, variances = self._like(x)
+        if not array_api_compat.is_torch_array(x) and not np.all(variances > 0):
+            raise ValueError("a mixture with a variance of 0 has no density; diffuse it first")
+        xp = array_api_compat.array_namespace(x)
+        square = ((x[..., None, :] - means) ** 2).sum(-1)
+        with np.errstate(divide="ignore"):  # a weight of 0 has logarithm minus infinity, as it should
+            return xp.log(weights) - (square / variances + x.shape[-1] * xp.log(2 * math.pi * variances)) / 2
+
+    def _responsibilities(self, x: Array) -> Array:
+        terms = self._log_terms(x)
+        return array_api_compat.array_namespace(x).exp(terms - _log_sum_exp(terms)[..., None])
+
+    def _noised(self, kept: Array, added: Array) -> Mixture:
+        """The distribution of sqrt(kept) x + N(0, added I)."""
+        kept, added = _array(kept), _array(added)
+        weights, means, variances = (_array(parameter, like=kept) for parameter in self._parameters)
+        return _trusted(weights, sqrt(kept)[..., None] * means, kept * variances + added)
+
+    def _given(self, y: Array, kept: Array, added: Array) -> Mixture:
+        """The distribution of x given y = sqrt(kept) x + N(0, added I), by Bayes' rule component by component."""
+        _, means, variances = self._like(y)
+        kept, added = _array(kept, like=y), _array(added, like=y)
+        seen = kept * variances + added
+        off = y[..., None, :] - sqrt(kept)[..., None] * means
+        gain = sqrt(kept) * variances / seen
+        weights = self._noised(kept, added)._responsibilities(y)
+        return _trusted(weights, means + gain[..., None] * off, added * variances / seen)
+
+
+def two_classes() -> Mixture:
+    """The example of most chapters, on a line: a third "faces" at -1.4, two thirds "trees" at 0.7; mean 0, variance 1."""
+    return Mixture([1 / 3, 2 / 3], [[-1.4], [0.7]], [0.02, 0.02])
+
+
+def ring(k: int = 8) -> Mixture:
+    """k equal components on a circle in the plane; for k > 2 every coordinate has mean 0 and variance 1."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k!r}")
+    angle = 2 * math.pi * np.arange(k) / k
+    return Mixture(np.full(k, 1 / k), 1.4 * np.stack([np.cos(angle), np.sin(angle)], -1), np.full(k, 0.02))
+
+
+def one_point(x: Array) -> Mixture:
+    """All data is the one point x, shape (d,): the case in which the smaller of the two variances is the true one."""
+    x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+    return Mixture([1.0], x[None], [0.0])
+
+
+def standard_normal(d: int = 1) -> Mixture:
+    """Data that is noise already: the case in which the larger of the two variances is the true one."""
+    return Mixture([1.0], np.zeros((1, d)), [1.0])
+
+
+def _array(value: Array, like: Array = None) -> Array:
+    """As an array: float64 in NumPy, or in the library, dtype and device of `like`."""
+    if like is not None:
+        xp = array_api_compat.array_namespace(like)
+        return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
+    return value if array_api_compat.is_torch_array(value) else np.asarray(value, dtype=np.float64)
+
+
+def _log_sum_exp(terms: Array) -> Array:
+    """log(sum(exp(terms))) over the last axis, without overflow."""
+    xp = array_api_compat.array_namespace(terms)
+    top = xp.max(terms, axis=-1)
+    return top + xp.log(xp.exp(terms - top[..., None]).sum(-1))
+
+
+def _trusted(weights: Array, means: Array, variances: Array) -> Mixture:
+    """A mixture of parameters that are right by construction; checking them could stall their device."""
+    mixture = object.__new__(Mixture)
+    mixture.weights, mixture.means, mixture.variances = weights, means, variances
+    return mixture
