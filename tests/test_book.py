@@ -7,8 +7,10 @@ with a `Gaussian`, formulas divided by `\\quad` with the members of a tuple, and
 import inspect
 import re
 
+import numpy as np
 import pytest
 import sympy
+import torch
 from sympy.parsing.latex import parse_latex
 
 from tinyddpm import bibliography, equations, forward, mixture, posterior, train
@@ -37,7 +39,9 @@ UNPROVED = {
     posterior.bayes: OUTCOMES,
     **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
     train.time_embedding: ARRAYS,
+    train.stratified_times: ARRAYS,
     train.training_loss: ARRAYS,
+    train.sample_path: STEPS,
     train.sample: STEPS,
 }
 """The equations that are not plain algebra, and why; a test below holds that they could not be proved."""
@@ -216,6 +220,45 @@ def test_the_formula_is_the_code(known):
 def test_what_is_not_proved_could_not_be(known):
     with pytest.raises(NotAlgebra):
         prove(known)
+
+
+def numbers_for(known, convert):
+    """Admissible numbers for the arguments of an equation, by way of `convert`, and the step at t = 40 of 100."""
+    rng, given = np.random.default_rng(7), {}
+    for name, parameter in inspect.signature(known.function).parameters.items():
+        if parameter.default is parameter.empty:
+            value = rng.uniform(0.3, 0.8, (2, 3))
+            given[name] = convert(value / 3 if name == "alpha_bar_t" else value)
+    return given
+
+
+@pytest.mark.parametrize(
+    "known",
+    [pytest.param(known, id=known.name) for known in equations() if known.function not in UNPROVED],
+)
+def test_one_body_reads_numbers_arrays_and_tensors(known):
+    """Python floats, NumPy and torch give the same, in the dtype that came in."""
+    t, schedule = np.full(2, 40), forward.linear(100)
+    index = (1, 2)
+    single = numbers_for(known, lambda value: float(value[index]))
+    single |= {name: schedule[40] for name in single if name in ("step", "step_prev")}
+    expected = known.function(**single)
+    for convert, rtol in (
+        (np.float64, 1e-13),
+        (np.float32, 1e-5),
+        (torch.tensor, 1e-13),
+        (lambda value: torch.tensor(value, dtype=torch.float32, requires_grad=True), 1e-5),
+    ):
+        arrays = numbers_for(known, convert)
+        like = convert(np.zeros((2, 3)))
+        arrays |= {name: schedule.at(t, like=like) for name in arrays if name in ("step", "step_prev")}
+        result = known.function(**arrays)
+        for value, truth in zip(*(r if isinstance(r, tuple) else (r,) for r in (result, expected)), strict=True):
+            assert type(value) is type(like)
+            assert (value.real if isinstance(truth, complex) else value).dtype == like.dtype
+            value = value.detach().numpy() if hasattr(value, "detach") else value
+            value = np.broadcast_to(value, (2, 3))[index]
+            np.testing.assert_allclose(value, truth, rtol=rtol)
 
 
 def test_numbers_and_sources():

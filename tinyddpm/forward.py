@@ -212,8 +212,8 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule
     f(t) = \cos^2\Big(\frac{t/T + s}{1 + s}\cdot\frac{\pi}{2}\Big)
     $$
 
-    With $a$ and $b$ the angles at t and t - 1, the code uses
-    $1 - \cos^2 a / \cos^2 b = \sin(a - b)\sin(a + b)/\cos^2 b$, where no digits cancel.
+    With $a$ and $b$ the angles at t and t - 1 and $m$ half-way between them, the code uses
+    $1 - \cos^2 a / \cos^2 b = 2 \sin m \cos m\,\sin(a - b)/\cos^2 b$, where no digits cancel.
 
     Args:
         T: number of steps, at least 1.
@@ -223,10 +223,10 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule
     _check_schedule(T, beta_max=beta_max)
     if not 0 <= s < math.inf:
         raise ValueError(f"s must be at least 0, got {s!r}")
-    turn = math.pi / 2 / (1 + s)
-    t = np.arange(1, T + 1)
-    # cos b is written as the sine of what is missing to a right angle: exact where b comes near it.
-    beta = np.sin(turn / T) * np.sin(turn * ((2 * t - 1) / T + 2 * s)) / np.sin(turn * ((T + 1 - t) / T)) ** 2
+    turn, t = math.pi / 2 / (1 + s), np.arange(1, T + 1)
+    # A cosine is taken as the sine of what is missing to a right angle: exact where it comes near 0.
+    sin_m, cos_m = np.sin(turn * ((t - 0.5) / T + s)), np.sin(turn * ((T - t + 0.5) / T))
+    beta = 2 * sin_m * cos_m * np.sin(turn / T) / np.sin(turn * ((T - t + 1) / T)) ** 2
     return Schedule(np.minimum(beta, beta_max))
 
 

@@ -1,0 +1,355 @@
+"""Chapter 2: the posterior, against Bayes' rule on densities, covariance matrices, and the mixture's exact answers."""
+
+import math
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+from tinyddpm import forward, mixture, posterior
+from tinyddpm.checker import assert_equal, checks
+from tinyddpm.forward import Schedule
+
+from .strategies import betas, numbers, points, positive, steps
+
+# Bayes' rule by counting. --------------------------------------------------------------------------------------------
+
+
+@st.composite
+def urns(draw):
+    """A prior and a likelihood as exact fractions: how many balls of which colour in which urn."""
+    n, m = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    counts = st.integers(1, 9)
+    prior = draw(st.lists(counts, min_size=n, max_size=n))
+    rows = draw(st.lists(st.lists(counts, min_size=m, max_size=m), min_size=n, max_size=n))
+    return [Fraction(p, sum(prior)) for p in prior], [[Fraction(c, sum(row)) for c in row] for row in rows]
+
+
+def floats(fractions):
+    return np.array(fractions, dtype=object).astype(np.float64)
+
+
+@checks(posterior.joint, posterior.marginalize, posterior.total_probability, posterior.bayes)
+@given(urn=urns())
+def test_bayes_rule_by_counting(urn):
+    prior, likelihood = urn
+    given_floats = floats(prior), floats(likelihood)
+    both = [[p * q for q in row] for p, row in zip(prior, likelihood, strict=True)]
+    seen = [sum(row[j] for row in both) for j in range(len(both[0]))]
+    assert_equal(posterior.joint(*given_floats), floats(both))
+    assert_equal(posterior.marginalize(floats(both), axis=0), floats(seen))
+    assert_equal(posterior.marginalize(floats(both), axis=1), floats(prior))
+    assert_equal(posterior.total_probability(*given_floats), floats(seen))
+    assert_equal(posterior.bayes(*given_floats), floats([[p / s for p, s in zip(row, seen, strict=True)] for row in both]))
+
+
+# One step back. ------------------------------------------------------------------------------------------------------
+
+
+def exact_log_prob(x, mean, var):
+    """Log-density of a Gaussian at fifty digits."""
+    return -((x - mean) ** 2) / var / 2 - mpmath.log(2 * mpmath.pi * var) / 2
+
+
+def log_posterior(beta, kept_prev, x_prev, x_t, x_0):
+    """log q(x_{t-1} | x_t, x_0) by Bayes' rule on densities, from beta_t and alpha_bar_{t-1} alone."""
+    kept = kept_prev * (1 - beta)
+    return (
+        exact_log_prob(x_t, mpmath.sqrt(1 - beta) * x_prev, beta)
+        + exact_log_prob(x_prev, mpmath.sqrt(kept_prev) * x_0, 1 - kept_prev)
+        - exact_log_prob(x_t, mpmath.sqrt(kept) * x_0, 1 - kept)
+    )
+
+
+def exact_pair(first, second):
+    """beta_2 and alpha_bar_1 of a schedule of two steps, at fifty digits, and its second step."""
+    return mpmath.mpf(second), 1 - mpmath.mpf(first), Schedule([first, second])[2]
+
+
+@checks(posterior.posterior, posterior.mean, posterior.variance)
+@given(first=betas(), second=betas(), x=st.tuples(numbers(), numbers(), numbers()))
+def test_the_posterior_is_bayes_rule(first, second, x):
+    x_prev, x_t, x_0 = x
+    with mpmath.workdps(50):
+        beta, kept_prev, step = exact_pair(first, second)
+        by_bayes = log_posterior(beta, kept_prev, *map(mpmath.mpf, x))
+        mean, var = posterior.posterior(x_t, x_0, step)
+        spread = 1 + float((x_prev - mean) ** 2 / var)  # the square is as wrong as the mean is, times its own size
+        ours = stats.norm.logpdf(x_prev, mean, math.sqrt(var))
+        assert_equal(ours, np.float64(by_bayes), atol=1e-10 * spread * max(1, abs(mean) / math.sqrt(var)))
+
+
+@checks(posterior.precision, posterior.variance, posterior.mean)
+@given(first=betas(), second=betas(), x=st.tuples(numbers(), numbers()))
+def test_completing_the_square(first, second, x):
+    """The log-density is a parabola in x_{t-1}: its curvature is minus the precision, its peak the mean."""
+    with mpmath.workdps(50):
+        beta, kept_prev, step = exact_pair(first, second)
+        left, middle, right = (log_posterior(beta, kept_prev, mpmath.mpf(k), *map(mpmath.mpf, x)) for k in (-1, 0, 1))
+        curvature, slope = left - 2 * middle + right, (right - left) / 2
+        assert_equal(posterior.precision(step), float(-curvature))
+        assert_equal(posterior.variance(step), float(-1 / curvature))
+        assert_equal(posterior.mean(*x, step), float(-slope / curvature), atol=1e-13)
+
+
+@given(step=steps(first=2))
+@checks(posterior.variance)
+def test_knowing_more_never_widens(step):
+    assert 0 < posterior.variance(step) <= min(step.beta, step.noise_var_prev) * (1 + 1e-15)
+
+
+def test_the_last_step_back_is_certain():
+    first = forward.linear()[1]
+    assert posterior.variance(first) == 0.0
+    assert posterior.mean(0.3, -0.8, first) == pytest.approx(-0.8, rel=1e-15)
+
+
+def by_covariances(x_t, x_0, step):
+    """Mean and variance of x_{t-1} given x_t and x_0, from Cov(x_{t-1}, x_t | x_0) = sqrt(alpha) (1 - alpha_bar_{t-1})."""
+    gain = math.sqrt(step.alpha) * step.noise_var_prev / step.noise_var
+    return math.sqrt(step.alpha_bar_prev) * x_0 + gain * (x_t - math.sqrt(step.alpha_bar) * x_0)
+
+
+@checks(posterior.mean, posterior.mean_from_noise, posterior.mean_from_score, posterior.mean_from_velocity)
+@given(x=points(2), step=steps())
+def test_the_four_forms_of_the_mean_agree(x, step):
+    x_0, noise = x
+    x_t = math.sqrt(step.alpha_bar) * x_0 + math.sqrt(step.noise_var) * noise
+    expected = by_covariances(x_t, x_0, step)
+    score = -noise / math.sqrt(step.noise_var)  # of q(x_t | x_0)
+    v = math.sqrt(step.alpha_bar) * noise - math.sqrt(step.noise_var) * x_0
+    size = {"atol": 1e-13}
+    assert_equal(posterior.mean(x_t, x_0, step), expected, **size)
+    assert_equal(posterior.mean_from_velocity(x_t, v, step), expected, **size)
+    # These two divide by sqrt(alpha): what is rounded in x_t grows by as much.
+    size = {"atol": 1e-14 / math.sqrt(step.alpha)}
+    assert_equal(posterior.mean_from_noise(x_t, noise, step), expected, **size)
+    assert_equal(posterior.mean_from_score(x_t, score, step), expected, **size)
+
+
+CLASSES = mixture.two_classes()
+
+
+@checks(posterior.mean_from_score, posterior.mean_from_noise, posterior.mean_from_velocity, posterior.mean)
+@given(step=steps().filter(lambda s: s.beta < 0.9), x=st.lists(numbers(), min_size=1, max_size=4))
+def test_the_best_answers_give_the_mean_of_the_true_reverse_kernel(step, x):
+    """All four forms are linear, so they hold on average too: with E[.|x_t] in them they give E[x_{t-1} | x_t]."""
+    x_t = np.array(x)[:, None]
+    expected = CLASSES.reverse(x_t, step).mean()
+    x_0, noise = CLASSES.denoise(x_t, step), CLASSES.noise(x_t, step)
+    v = math.sqrt(step.alpha_bar) * noise - math.sqrt(step.noise_var) * x_0
+    score = CLASSES.diffuse(step.alpha_bar).score(x_t)
+    for mean in (
+        posterior.mean(x_t, x_0, step),
+        posterior.mean_from_noise(x_t, noise, step),
+        posterior.mean_from_velocity(x_t, v, step),
+        posterior.mean_from_score(x_t, score, step),
+    ):
+        assert_equal(mean, expected, rtol=1e-9, atol=1e-10)
+
+
+# Which variance? -----------------------------------------------------------------------------------------------------
+
+
+@checks(posterior.optimal_variance)
+@given(step=steps(), data_var=positive())
+def test_the_optimal_variance_by_conditioning(step, data_var):
+    """Var(x_{t-1} | x_t) for Gaussian data, from the two by two covariance matrix."""
+    before = step.alpha_bar_prev * data_var + step.noise_var_prev
+    precision = np.linalg.inv(
+        [[before, math.sqrt(step.alpha) * before], [math.sqrt(step.alpha) * before, step.alpha * before + step.beta]]
+    )
+    assert_equal(posterior.optimal_variance(step, data_var), 1 / precision[0, 0], rtol=1e-9)
+    assert_equal(posterior.optimal_variance(step, 0.0), posterior.variance(step))
+    assert_equal(posterior.optimal_variance(step, 1.0), step.beta)
+
+
+def over(marginal, n=20_001):
+    """Points on the line and their weights under a one-dimensional mixture, by the trapezoidal rule."""
+    x = np.linspace(-10, 10, n)[:, None]
+    return x, np.exp(marginal.log_prob(x)) * (x[1] - x[0])
+
+
+@checks(posterior.analytic_variance)
+@given(step=steps().filter(lambda s: s.beta < 0.5 and s.noise_var > 0.01))
+def test_the_analytic_variance_is_the_average_variance_of_the_true_kernel(step):
+    marginal = CLASSES.diffuse(step.alpha_bar)
+    x_t, weight = over(marginal)
+    mean_square_score = float(weight @ marginal.score(x_t)[:, 0] ** 2)
+    expected = float(weight @ CLASSES.reverse(x_t, step).var()[:, 0])
+    assert_equal(posterior.analytic_variance(step, mean_square_score), expected, rtol=1e-9)
+
+
+@checks(posterior.analytic_variance, posterior.optimal_variance)
+@given(step=steps(), data_var=positive())
+def test_two_optimal_variances_agree_on_gaussian_data(step, data_var):
+    square = 1 / (step.alpha_bar * data_var + step.noise_var)  # E[score^2] of N(0, v) is 1 / v
+    size = step.beta**2 / step.alpha / step.noise_var  # what cancels
+    assert_equal(
+        posterior.analytic_variance(step, square), posterior.optimal_variance(step, data_var), rtol=1e-9, atol=1e-12 * size
+    )
+
+
+def entropy(kernels):
+    """The differential entropy of each of a batch of one-dimensional mixtures, by the trapezoidal rule."""
+    x = np.linspace(-8, 8, 4001)[:, None, None]
+    log_p = kernels.log_prob(x)
+    return integrate.trapezoid(-np.exp(log_p) * log_p, x[:, :, 0], axis=0)
+
+
+@checks(posterior.entropy_bounds)
+@pytest.mark.parametrize("beta", [0.02, 0.1, 0.4])
+def test_the_entropy_of_the_true_kernel_lies_between_the_bounds(beta):
+    """For the mixture, which has variance 1, averaged over x_t."""
+    for step in Schedule([beta] * 3):
+        x_t, weight = over(CLASSES.diffuse(step.alpha_bar), n=801)
+        lower, upper = posterior.entropy_bounds(step)
+        assert lower < weight @ entropy(CLASSES.reverse(x_t, step)) < upper
+
+
+@checks(posterior.entropy_bounds)
+@given(step=steps(first=2))
+def test_the_entropy_bounds_are_entropies(step):
+    lower, upper = posterior.entropy_bounds(step)
+    assert_equal(lower, float(stats.norm.entropy(scale=math.sqrt(posterior.variance(step)))), atol=1e-13)
+    assert_equal(upper, float(stats.norm.entropy(scale=math.sqrt(step.beta))), atol=1e-13)
+
+
+@checks(posterior.interpolated_variance)
+@given(step=steps(first=2), v=st.floats(0, 1))
+def test_the_learned_variance_moves_evenly_on_a_logarithmic_scale(step, v):
+    small, large = posterior.variance(step), step.beta
+    assert_equal(posterior.interpolated_variance(0.0, step), small)
+    assert_equal(posterior.interpolated_variance(1.0, step), large)
+    between = np.interp(v, [0, 1], np.log([small, large]))
+    assert_equal(posterior.interpolated_variance(v, step), math.exp(between))
+
+
+def test_the_learned_variance_at_the_last_step():
+    first = forward.linear()[1]
+    assert posterior.interpolated_variance(0.5, first) == 0.0
+    assert posterior.interpolated_variance(1.0, first) == first.beta
+
+
+# Sampling. -----------------------------------------------------------------------------------------------------------
+
+
+@checks(posterior.ancestral_step)
+@given(x=points(3), step=steps(), var=positive())
+def test_an_ancestral_step_draws_from_the_posterior(x, step, var):
+    x_t, noise, z = x
+    x_0 = (x_t - math.sqrt(step.noise_var) * noise) / math.sqrt(step.alpha_bar)
+    fresh = 0.0 if step.noise_var_prev == 0 else math.sqrt(var) * z
+    size = 1e-14 / math.sqrt(step.alpha_bar)  # x_0 has been divided by it
+    assert_equal(posterior.ancestral_step(x_t, noise, z, step, var), by_covariances(x_t, x_0, step) + fresh, atol=size)
+    clipped = by_covariances(x_t, np.clip(x_0, -0.7, 0.7), step) + fresh
+    assert_equal(posterior.ancestral_step(x_t, noise, z, step, var, clip=0.7), clipped, atol=1e-13)
+
+
+@checks(posterior.ancestral_step)
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_batch_of_times_is_silent_only_where_t_is_1(clip):
+    schedule, rng = forward.cosine(10), np.random.default_rng(0)
+    x_t, noise, z = rng.normal(size=(3, 3, 2)).astype(np.float32)
+    batch = schedule.at([1, 2, 10], like=x_t)
+    together = posterior.ancestral_step(x_t, noise, z, batch, batch.beta, clip)
+    for i, t in enumerate((1, 2, 10)):
+        alone = posterior.ancestral_step(x_t[i], noise[i], z[i], schedule[t], schedule[t].beta, clip)
+        np.testing.assert_allclose(together[i], alone, rtol=2e-5, atol=1e-5)
+    assert np.all(together[0] == posterior.ancestral_step(x_t, noise, 0 * z, batch, batch.beta, clip)[0])
+
+
+etas = st.sampled_from([0.0, 0.3, 0.5, 1.0])
+
+
+@checks(posterior.ddim_step, posterior.ancestral_step, posterior.ddim_sigma)
+@given(x=points(3), step=steps())
+def test_ddim_with_all_the_noise_is_the_ancestral_step(x, step):
+    x_t, noise, z = x
+    kept = step.alpha_bar, step.alpha_bar_prev
+    size = 1e-12 / math.sqrt(step.alpha_bar)  # 1 - alpha_bar has lost digits here, and x_0 is divided by its root
+    ancestral = posterior.ancestral_step(x_t, noise, z, step, posterior.variance(step))
+    assert_equal(posterior.ddim_step(x_t, noise, z, *kept, 1.0), ancestral, rtol=1e-7, atol=size)
+    assert_equal(posterior.ddim_sigma(*kept, 1.0) ** 2, posterior.variance(step), rtol=1e-7, atol=1e-15)
+
+
+@st.composite
+def two_levels(draw):
+    """alpha_bar at t and at an earlier s; s may be 0."""
+    t = draw(st.floats(1e-4, 0.99))
+    return t, draw(st.one_of(st.just(1.0), st.floats(t, 1.0)))
+
+
+@checks(posterior.ddim_step, posterior.ddim_sigma)
+@given(levels=two_levels(), eta=etas)
+def test_ddim_keeps_the_marginal_at_any_eta(levels, eta):
+    """The step is linear in picture, old noise and fresh noise: its weights are read off, and their squares counted."""
+    t, s = levels
+
+    def weight(x_0, noise, z):
+        return posterior.ddim_step(math.sqrt(t) * x_0 + math.sqrt(1 - t) * noise, noise, z, t, s, eta)
+
+    picture, old, fresh = weight(1.0, 0.0, 0.0), weight(0.0, 1.0, 0.0), weight(0.0, 0.0, 1.0)
+    assert_equal(picture, math.sqrt(s))
+    assert_equal(old**2 + fresh**2, 1 - s, atol=1e-12)
+    assert fresh == posterior.ddim_sigma(t, s, eta)
+    full = posterior.ddim_sigma(t, s, 1.0)
+    assert_equal(fresh, eta * full)
+    between = (1 - s) * (1 - t / s) / (1 - t)  # the variance of q(x_s | x_t, x_0)
+    assert_equal(full**2, between, atol=1e-300)
+
+
+@checks(posterior.ddim_encode_step, posterior.ddim_step)
+@given(levels=two_levels(), x=points(2))
+def test_encoding_undoes_decoding(levels, x):
+    (t, s), (x_0, noise) = levels, x
+    x_s = math.sqrt(s) * x_0 + math.sqrt(1 - s) * noise
+    x_t = math.sqrt(t) * x_0 + math.sqrt(1 - t) * noise
+    assert_equal(posterior.ddim_encode_step(x_s, noise, s, t), x_t, atol=1e-12)
+    assert_equal(posterior.ddim_step(x_t, noise, 0 * x_t, t, s, 0.0), x_s, atol=1e-11 / math.sqrt(t))
+
+
+# The door. -----------------------------------------------------------------------------------------------------------
+
+FIRST, STEP = forward.linear()[1], forward.linear()[500]
+BLIND = Schedule([0.5, 1.0])[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "call"),
+    [
+        (ValueError, ["prior", "sum to 1"], lambda: posterior.joint([0.5, 0.6], [[1.0], [1.0]])),
+        (ValueError, ["likelihood", "sum to 1"], lambda: posterior.bayes([0.5, 0.5], [[0.9], [1.0]])),
+        (ValueError, ["prior", "sum to 1"], lambda: posterior.joint([1.5, -0.5], [[1.0], [1.0]])),
+        (ValueError, ["likelihood", "row for each cause"], lambda: posterior.joint([1.0], [[1.0], [1.0]])),
+        (ValueError, ["joint", "sum to 1"], lambda: posterior.marginalize([[0.5, 0.6]], 0)),
+        (ValueError, ["p(y)", "above 0"], lambda: posterior.bayes([1.0], [[1.0, 0.0]])),
+        (ValueError, ["step", "t > 1"], lambda: posterior.precision(FIRST)),
+        (TypeError, ["step", "Step", "7"], lambda: posterior.variance(7)),
+        (ValueError, ["x_t (2,)", "x_0 (3,)"], lambda: posterior.mean(np.ones(2), np.ones(3), STEP)),
+        (ValueError, ["alpha", "above 0"], lambda: posterior.mean_from_noise(1.0, 1.0, BLIND)),
+        (ValueError, ["alpha", "above 0"], lambda: posterior.mean_from_score(1.0, 1.0, BLIND)),
+        (ValueError, ["alpha", "above 0"], lambda: posterior.analytic_variance(BLIND, 1.0)),
+        (ValueError, ["data_var", "at least 0", "-1"], lambda: posterior.optimal_variance(STEP, -1.0)),
+        (ValueError, ["clip", "above 0", "0"], lambda: posterior.ancestral_step(1.0, 1.0, 1.0, STEP, 0.1, clip=0)),
+        (ValueError, ["var", "at least 0", "-0.1"], lambda: posterior.ancestral_step(1.0, 1.0, 1.0, STEP, -0.1)),
+        (ValueError, ["eta", "[0, 1]", "1.5"], lambda: posterior.ddim_sigma(0.3, 0.4, 1.5)),
+        (ValueError, ["alpha_bar_s", "[0, 1]", "nan"], lambda: posterior.ddim_sigma(0.3, math.nan, 1.0)),
+        (ValueError, ["alpha_bar_t", "at most alpha_bar_s"], lambda: posterior.ddim_sigma(0.5, 0.4, 1.0)),
+        (ValueError, ["alpha_bar_t", "below 1"], lambda: posterior.ddim_sigma(1.0, 1.0, 1.0)),
+        (ValueError, ["alpha_bar_t", "above 0"], lambda: posterior.ddim_step(1.0, 1.0, 1.0, 0.0, 0.5, 1.0)),
+    ],
+)
+def test_bad_input_is_refused_by_name(error, words, call):
+    with pytest.raises(error) as problem:
+        call()
+    assert all(word in str(problem.value) for word in words), str(problem.value)
+
+
+def test_where_nothing_is_left_x0_and_velocity_still_work():
+    assert posterior.mean(0.4, 0.7, BLIND) == pytest.approx(math.sqrt(0.5) * 0.7)
+    assert posterior.mean_from_velocity(0.4, -0.7, BLIND) == pytest.approx(math.sqrt(0.5) * 0.7)
