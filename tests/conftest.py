@@ -4,6 +4,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["pytester"]  # for the tests of the checker
+
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=SLOW)
 settings.register_profile("explore", max_examples=2000, deadline=None, suppress_health_check=SLOW)

@@ -215,13 +215,17 @@ class _Ledger:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.tests and not self.proved:
             return
-        summary, write = self.report["summary"], terminalreporter.write_line
+        write = terminalreporter.write_line
         terminalreporter.section("equations")
-        residual = "none" if summary["residual"] is None else f"{summary['residual']:.1e}"
-        write(
-            f"{summary['equations']} equations, {summary['checked']} checked, {summary['proved']} proved; "
-            f"{summary['tests']} tests, {summary['examples']} examples, largest residual {residual}"
-        )
+        for name in self.config.getoption("equation"):
+            row = self.report["equations"][name]
+            write(f"{name} ({row['number']}): {row['status']}; {len(row['tests'])} tests, {_shown(row)}")
+        if not self.config.getoption("equation"):
+            summary = self.report["summary"]
+            write(
+                f"{summary['equations']} equations, {summary['checked']} checked, {summary['proved']} proved; "
+                f"{summary['tests']} tests, {_shown(summary)}"
+            )
         if self._is_whole_run():
             for reason, count in Counter(self.reasons.values()).most_common():
                 names = ", ".join(name for name, why in self.reasons.items() if why == reason)
@@ -274,6 +278,11 @@ class _Ledger:
             "residual": _largest(test["residual"] for test in every),
         }
         return {"equations": rows, "summary": summary}
+
+
+def _shown(row: dict[str, Any]) -> str:
+    residual = "none measured" if row["residual"] is None else f"{row['residual']:.1e}"
+    return f"{row['examples']} examples, largest residual {residual}"
 
 
 def _largest(residuals: Any) -> float | None:

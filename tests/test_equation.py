@@ -1,0 +1,95 @@
+"""The registry: what it notes down, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+import sympy
+import torch
+
+from tinyddpm import equation as book
+from tinyddpm import equations, posterior
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_it_was():
+    equations()
+    before = dict(book.registry)
+    yield
+    book.registry.clear()
+    book.registry.update(before)
+
+
+def double(x, factor=2):
+    r"""Twice
+    the argument.
+
+    $$
+    y = 2 x
+    $$
+
+    $$ z = 0 $$
+    """
+    return factor * x
+
+
+def test_a_function_is_registered_unchanged():
+    assert book.equation("Ho et al. 2020, Eq. 7", derived_from=[posterior.mean])(double) is double
+    known = book.find(double)
+    assert known is book.find("test_equation.double")
+    assert (known.name, known.number, known.chapter) == ("test_equation.double", "T.1", "test_equation")
+    assert (known.latex, known.summary) == ("y = 2 x", "Twice the argument.")
+    assert known.signature == "(x, factor=2)"
+    assert known.source == "Ho et al. 2020, Eq. 7"
+    assert known.derived_from == (book.find(posterior.mean),)
+    assert known not in equations()  # which are the book's own
+
+
+def test_numbers_are_places_in_the_chapter():
+    names = [known.name for known in equations() if known.chapter == "posterior"]
+    assert [book.find(name).number for name in names] == [f"2.{place}" for place in range(1, len(names) + 1)]
+    assert book.find("forward.linear").number == "1.1"
+    assert book.find("train.time_embedding").number == "6.1"
+    assert book.find("mixture.Mixture.log_prob").number == "M.1"
+
+
+def plain(x):
+    """No formula here."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "call"),
+    [
+        (ValueError, ["test_equation.plain", "formula"], lambda: book.equation("Ho et al. 2020")(plain)),
+        (TypeError, ["source", "''"], lambda: book.equation("")(double)),
+        (TypeError, ["source", "<function"], lambda: book.equation(double)),
+        (TypeError, ["derived_from", "plain"], lambda: book.equation("Ho et al. 2020", derived_from=[plain])(double)),
+        (
+            ValueError,
+            ["test_equation.double", "already"],
+            lambda: [book.equation("Ho et al. 2020")(double) for _ in range(2)],
+        ),
+        (ValueError, ["'posterior.maen'", "posterior.mean"], lambda: book.find("posterior.maen")),
+        (ValueError, ["plain", "not a registered equation"], lambda: book.find(plain)),
+    ],
+)
+def test_what_is_refused(error, words, call):
+    with pytest.raises(error) as problem:
+        call()
+    assert all(word in str(problem.value) for word in words), str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("helper", "value"), [(book.sqrt, math.sqrt(2.0)), (book.exp, math.exp(2.0)), (book.log, math.log(2.0))]
+)
+def test_the_helpers_read_four_ways(helper, value):
+    assert helper(2.0) == pytest.approx(value, rel=1e-15)
+    np.testing.assert_allclose(helper(np.full(2, 2.0)), np.full(2, value), rtol=1e-15)
+    torch.testing.assert_close(helper(torch.full((2,), 2.0)), torch.full((2,), value))
+    x = sympy.Symbol("x", positive=True)
+    assert float(helper(x).subs(x, 2)) == pytest.approx(value, rel=1e-15)
+
+
+def test_the_helpers_at_their_edges():
+    assert book.log(0.0) == -math.inf
+    assert book.exp(1j * math.pi) == pytest.approx(-1)
