@@ -4,8 +4,11 @@ A formula is read left to right: whatever stands behind an `=` must equal the fu
 with a `Gaussian`, formulas divided by `\\quad` with the members of a tuple, and behind `\\qquad` comes explanation only.
 """
 
+import contextlib
 import inspect
+import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import sympy
 import torch
 from sympy.parsing.latex import parse_latex
 
-from tinyddpm import bibliography, equations, forward, mixture, posterior, train
+from tinyddpm import bibliography, equations, forward, posterior, train
 from tinyddpm.forward import Step
 
 SCHEDULE = "it makes a whole schedule"
@@ -179,7 +182,9 @@ def parse(latex, letters):
 
 def is_zero(difference):
     """Whether an expression is 0 for all values of its symbols, which are all positive."""
-    tidy = difference.replace(lambda e: e.is_Float, lambda e: sympy.nsimplify(e, [sympy.pi * sympy.E], rational=e == round(e, 6)))
+    tidy = difference.replace(
+        lambda e: e.is_Float, lambda e: sympy.nsimplify(e, [sympy.pi * sympy.E], rational=e == round(e, 6))
+    )
     tidy = tidy.replace(lambda e: e.is_Pow, lambda e: sympy.expand_power_base(sympy.factor(e.base) ** e.exp))
     tidy = tidy.replace(sympy.log, lambda x: sympy.expand_log(sympy.log(sympy.factor(x))))
     return sympy.simplify(sympy.expand(tidy)) == 0
@@ -267,3 +272,18 @@ def test_numbers_and_sources():
     for known in equations():
         works = bibliography.cite(known.source)
         assert works or known.derived_from, f"{known.name} is derived here, but from nothing"
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+SNIPPET = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_what_a_page_runs_prints_what_the_page_says(page):
+    """The Python blocks of a page, run one after the other as a reader would, each against the text block under it."""
+    names = {}
+    for code, expected in SNIPPET.findall(page.read_text("utf-8")):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, page.name, "exec"), names)
+        assert printed.getvalue() == expected, f"{page.name}:\n{code}"

@@ -13,7 +13,6 @@ from tinyddpm import checker, equations, forward
 from tinyddpm.checker import assert_equal, checks
 
 
-
 @pytest.mark.parametrize(
     ("words", "actual", "expected"),
     [

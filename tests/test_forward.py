@@ -244,7 +244,11 @@ def test_a_skip_continues_the_marginal(x, schedule, data):
     mean, added = forward.skip(at_s.mean, schedule[s].alpha_bar, schedule[t].alpha_bar)
     factor = forward.skip(1.0, schedule[s].alpha_bar, schedule[t].alpha_bar).mean
     assert_equal(Gaussian(mean, factor**2 * at_s.var + added), at_t, rtol=1e-9)
-    assert_equal(forward.skip(x, schedule[t].alpha_bar_prev, schedule[t].alpha_bar), forward.transition(x, schedule[t]), rtol=1e-9)
+    assert_equal(
+        forward.skip(x, schedule[t].alpha_bar_prev, schedule[t].alpha_bar),
+        forward.transition(x, schedule[t]),
+        rtol=1e-9,
+    )
 
 
 @checks(forward.path_log_prob)
@@ -255,9 +259,7 @@ def test_a_path_is_a_gaussian_vector(schedule, seed):
     kept = schedule.steps.alpha_bar
     low, high = np.minimum.outer(kept, kept), np.maximum.outer(kept, kept)
     covariance = np.sqrt(low / high) * (1 - high)
-    vector = [
-        stats.multivariate_normal.logpdf(path[1:, i], np.sqrt(kept) * path[0, i], covariance) for i in range(2)
-    ]
+    vector = [stats.multivariate_normal.logpdf(path[1:, i], np.sqrt(kept) * path[0, i], covariance) for i in range(2)]
     assert_equal(forward.path_log_prob(path, schedule), sum(vector), rtol=1e-8)
     assert_equal(forward.path_log_prob(torch.tensor(path), schedule), torch.tensor(sum(vector)), rtol=1e-8)
 
@@ -438,7 +440,11 @@ NAN = math.nan
         (ValueError, ["alpha_bar", "above 0"], lambda: forward.predict_x0(1.0, 1.0, Schedule([1.0])[1])),
         (ValueError, ["alpha_bar_t / alpha_bar_s", "at least 0"], lambda: forward.skip(1.0, 0.2, 0.3)),
         (ValueError, ["alpha_bar_s", "above 0"], lambda: forward.skip(1.0, 0.0, 0.0)),
-        (ValueError, ["path", "3 samples", "(2, 1)"], lambda: forward.path_log_prob(np.ones((2, 1)), Schedule([0.1, 0.2]))),
+        (
+            ValueError,
+            ["path", "3 samples", "(2, 1)"],
+            lambda: forward.path_log_prob(np.ones((2, 1)), Schedule([0.1, 0.2])),
+        ),
         (ValueError, ["beta_T", "(0, 1)", "1.0"], lambda: forward.log_alpha_bar_limit(10, 1.0)),
         (ValueError, ["time", "at least 0"], lambda: forward.brownian(0.0, -1.0)),
         (ValueError, ["x", "NaN"], lambda: forward.from_unit_range(np.array([NAN]))),

@@ -44,7 +44,9 @@ def test_bayes_rule_by_counting(urn):
     assert_equal(posterior.marginalize(floats(both), axis=0), floats(seen))
     assert_equal(posterior.marginalize(floats(both), axis=1), floats(prior))
     assert_equal(posterior.total_probability(*given_floats), floats(seen))
-    assert_equal(posterior.bayes(*given_floats), floats([[p / s for p, s in zip(row, seen, strict=True)] for row in both]))
+    assert_equal(
+        posterior.bayes(*given_floats), floats([[p / s for p, s in zip(row, seen, strict=True)] for row in both])
+    )
 
 
 # One step back. ------------------------------------------------------------------------------------------------------
@@ -190,7 +192,10 @@ def test_two_optimal_variances_agree_on_gaussian_data(step, data_var):
     square = 1 / (step.alpha_bar * data_var + step.noise_var)  # E[score^2] of N(0, v) is 1 / v
     size = step.beta**2 / step.alpha / step.noise_var  # what cancels
     assert_equal(
-        posterior.analytic_variance(step, square), posterior.optimal_variance(step, data_var), rtol=1e-9, atol=1e-12 * size
+        posterior.analytic_variance(step, square),
+        posterior.optimal_variance(step, data_var),
+        rtol=1e-9,
+        atol=1e-12 * size,
     )
 
 

@@ -60,7 +60,12 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
-            "Billingsley 1995", "Patrick Billingsley", "Probability and Measure", "Wiley, third edition", 1995, kind="book"
+            "Billingsley 1995",
+            "Patrick Billingsley",
+            "Probability and Measure",
+            "Wiley, third edition",
+            1995,
+            kind="book",
         ),
         Reference(
             "Bishop 2006",

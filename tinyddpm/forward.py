@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -118,7 +118,9 @@ class Schedule:
         if not on_device:
             t = self._checked(np.asarray(t))
         if t.ndim > 1 or (t.ndim == 1 and (like.ndim == 0 or t.shape[0] not in (1, like.shape[0]))):
-            raise ValueError(f"t must be one number or one for each sample of like {tuple(like.shape)}, got {tuple(t.shape)}")
+            raise ValueError(
+                f"t must be one number or one for each sample of like {tuple(like.shape)}, got {tuple(t.shape)}"
+            )
         # An index out of range on an accelerator is trapped by the gather; looking at it here would stall the device.
         index = xp.asarray(t, device=device) - 1
         table = self._table(xp, like.dtype, device)
@@ -230,7 +232,12 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule
     return Schedule(np.minimum(beta, beta_max))
 
 
-SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "proportional": proportional, "cosine": cosine}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "linear": linear,
+    "scaled_linear": scaled_linear,
+    "proportional": proportional,
+    "cosine": cosine,
+}
 """The named schedules, for a command line or a saved configuration."""
 
 
@@ -950,7 +957,9 @@ def check_signal(**kept: Array) -> Array:
     """
     ((name, value),) = kept.items()
     if isinstance(value, float) and value == 0:
-        raise ValueError(f"{name} must be above 0 here: at 0 the noise tells nothing of x_0; predict x_0 or the velocity")
+        raise ValueError(
+            f"{name} must be above 0 here: at 0 the noise tells nothing of x_0; predict x_0 or the velocity"
+        )
     return value
 
 

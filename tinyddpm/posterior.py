@@ -151,9 +151,7 @@ def mean(x_t: Array, x_0: Array, step: Step) -> Array:
         step: the schedule at t.
     """
     check_operands(x_t=x_t, x_0=x_0, step=step)
-    return (
-        sqrt(step.alpha_bar_prev) * step.beta * x_0 + sqrt(step.alpha) * step.noise_var_prev * x_t
-    ) / step.noise_var
+    return (sqrt(step.alpha_bar_prev) * step.beta * x_0 + sqrt(step.alpha) * step.noise_var_prev * x_t) / step.noise_var
 
 
 @equation("Ho et al. 2020, Eq. 6", derived_from=[mean, variance])
@@ -307,9 +305,7 @@ def analytic_variance(step: Step, mean_square_score: Array) -> Array:
 
 
 @equation("Ho et al. 2020, Alg. 2", derived_from=[mean_from_noise, forward.reparameterize])
-def ancestral_step(
-    x_t: Array, noise: Array, z: Array, step: Step, var: Array, clip: float | None = None
-) -> Array:
+def ancestral_step(x_t: Array, noise: Array, z: Array, step: Step, var: Array, clip: float | None = None) -> Array:
     r"""One step of sampling: the posterior's mean for the predicted noise, and fresh noise, but none at t = 1.
 
     $$
@@ -354,9 +350,7 @@ def ddim_sigma(alpha_bar_t: Array, alpha_bar_s: Array, eta: Array) -> Array:
 
 
 @equation("DDIM, Eq. 12", derived_from=[ddim_sigma, forward.predict_x0, forward.diffuse])
-def ddim_step(
-    x_t: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_s: Array, eta: Array
-) -> Array:
+def ddim_step(x_t: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_s: Array, eta: Array) -> Array:
     r"""DDIM's step from t back to s: predict x_0, then noise it again to s, in part with the same noise.
 
     $$
@@ -376,9 +370,7 @@ def ddim_step(
     sigma = ddim_sigma(check_signal(alpha_bar_t=alpha_bar_t), alpha_bar_s, eta)
     x_0 = (x_t - sqrt(1 - alpha_bar_t) * noise) / sqrt(alpha_bar_t)
     # 1 - alpha_bar_s - sigma^2, as a sum of what is never negative: the difference could round below 0
-    old = (1 - alpha_bar_s) * (
-        1 - eta**2 + eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * alpha_bar_t / alpha_bar_s
-    )
+    old = (1 - alpha_bar_s) * (1 - eta**2 + eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * alpha_bar_t / alpha_bar_s)
     return sqrt(alpha_bar_s) * x_0 + sqrt(old) * noise + sigma * z
 
 
