@@ -7,7 +7,7 @@ largest residual. At the end pytest prints how many equations there are, how man
 much, and a whole run fails when an equation has no check.
 
     pytest --equation posterior.mean          runs the checks of one equation (may be given several times)
-    pytest --equation-report FILE             writes the status of every equation as JSON, for the site
+    pytest --equation-report=FILE             writes the status of every equation as JSON, for the site
 """
 
 from __future__ import annotations
@@ -122,7 +122,11 @@ def _host(value: Array) -> np.ndarray:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("equations")
     group.addoption(
-        "--equation", action="append", default=[], metavar="NAME", help="run only the checks of this equation (repeatable)"
+        "--equation",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run only the checks of this equation (repeatable)",
     )
     group.addoption("--equation-report", metavar="FILE", help="write the status of every equation as JSON")
 
@@ -230,8 +234,8 @@ class _Ledger:
             for reason, count in Counter(self.reasons.values()).most_common():
                 names = ", ".join(name for name, why in self.reasons.items() if why == reason)
                 write(f"not proved, since {reason} ({count}): {names}")
-            for text, names in self._missing().items():
-                write(f"{text}: {', '.join(names)}", red=True)
+            for text, missing in self._missing().items():
+                write(f"{text}: {', '.join(missing)}", red=True)
 
     def _missing(self) -> dict[str, list[str]]:
         """What makes a whole run fail: equations that nothing checks, or that are unproved without a reason."""

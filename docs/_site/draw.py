@@ -1,0 +1,105 @@
+"""Draw the figures: all of a chapter as SVG for the build, or one as PNG to look at.
+
+    python docs/_site/draw.py forward.two_noises out.png
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+@cache
+def drawings(chapter: str) -> dict[str, str]:
+    """Every figure of a chapter as SVG to put in a page, by name; drawn in another process unless it is kept from before.
+
+    Raises:
+        ValueError: when there is no such file, or one of its figures cannot be drawn.
+    """
+    source = HERE / "figures" / f"{chapter}.py"
+    if not source.is_file():
+        known = sorted(path.stem for path in source.parent.glob("*.py") if path.stem not in ("__init__", "style"))
+        raise ValueError(f"there is no docs/_site/figures/{chapter}.py; the chapters with figures: {', '.join(known)}")
+    inputs = [source, HERE / "figures" / "style.py", Path(__file__), *sorted((ROOT / "tinyddpm").rglob("*.py"))]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()[:16]
+    kept = ROOT / ".cache" / "figures" / f"{chapter}-{digest}"
+    if not kept.is_dir():
+        done = subprocess.run([sys.executable, __file__, chapter, kept], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"the figures of {chapter} could not be drawn:\n{done.stderr}")
+    return {path.stem: path.read_text("utf-8") for path in kept.glob("*.svg")}
+
+
+def figures(chapter: str) -> dict[str, Callable[[], Figure]]:
+    """The public functions of a chapter's file, by name."""
+    module = import_module(f"_site.figures.{chapter}")
+    return {
+        name: function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def svg(figure: Figure, name: str) -> str:
+    """A figure as SVG for the page: its ink is the page's, its size the column's, and its ids are nobody else's."""
+    from _site.figures.style import INK
+
+    out = StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*"(?=[^>]*viewBox)', r"\1", text, count=2)
+    text = text.replace(INK, "currentColor")
+    prefix = f"figure-{name.replace('.', '-')}-"
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+
+
+def write_chapter(chapter: str, folder: Path) -> None:
+    """Draw a chapter; the folder appears only when all is done, so that a broken run leaves no half of it."""
+    begun = folder.with_suffix(".part")
+    begun.mkdir(parents=True, exist_ok=True)
+    for name, draw in figures(chapter).items():
+        (begun / f"{name}.svg").write_text(svg(draw(), f"{chapter}.{name}"), "utf-8")
+    begun.rename(folder)
+
+
+def write_preview(figure: str, path: Path) -> None:
+    """One figure as PNG: above on the light page, below on the dark one, at about twice its size on the screen."""
+    import numpy as np
+    from matplotlib import image
+
+    from _site.figures import style
+
+    chapter, _, name = figure.partition(".")
+    halves = []
+    for ink, paper in (("#222222", "#ffffff"), ("#d0d3dc", "#1e2129")):
+        style.SETTINGS = {key: ink if value == style.INK else value for key, value in style.SETTINGS.items()}
+        style.INK = ink
+        sys.modules.pop(f"_site.figures.{chapter}", None)  # so that it takes its ink anew
+        drawn = figures(chapter)[name]()
+        drawn.savefig(path, dpi=200, facecolor=paper, transparent=False)
+        halves.append(image.imread(path))
+    image.imsave(path, np.vstack(halves))
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(HERE.parent)]
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    what, where = sys.argv[1], Path(sys.argv[2])
+    write_preview(what, where) if "." in what else write_chapter(what, where)

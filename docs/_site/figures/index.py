@@ -1,0 +1,63 @@
+"""The picture on the first page."""
+
+import numpy as np
+
+from tinyddpm import forward
+from tinyddpm.mixture import two_classes
+from tinyddpm.posterior import ancestral_step, variance
+
+from .style import BLUE, GREY, INK, ORANGE, Figure, figure
+
+SCHEDULE = forward.linear()
+MIXTURE = two_classes()
+
+
+def _there(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paths x_0..x_T, shape (T + 1, n)."""
+    path = [x]
+    for step in SCHEDULE:
+        path.append(forward.diffuse_once(path[-1], rng.standard_normal(x.shape), step))
+    return np.stack(path)[..., 0]
+
+
+def _back(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paths x_T..x_0, shape (T + 1, n), by the network that Algorithm 2 would like to have."""
+    path = [x]
+    for t in range(SCHEDULE.T, 0, -1):
+        step, x = SCHEDULE[t], path[-1]
+        z = rng.standard_normal(x.shape)
+        path.append(ancestral_step(x, MIXTURE.noise(x, step), z, step, var=variance(step)))
+    return np.stack(path)[..., 0]
+
+
+def there_and_back() -> Figure:
+    rng = np.random.default_rng(3)
+    fig, axes = figure(1, 5, height=3.0, sharey=True, width_ratios=[1, 3.6, 1, 3.6, 1])
+    data, forth, noise, home, again = axes
+    x = np.linspace(-3.2, 3.2, 500)
+    shown = 14
+
+    out = _there(MIXTURE.sample(shown, rng), rng)
+    back = _back(rng.standard_normal((3000, 1)), rng)
+    for ax, paths, ends in ((forth, out, out[0]), (home, back[:, :shown], back[-1, :shown])):
+        t = np.arange(0, SCHEDULE.T + 1)
+        for path, end in zip(paths.T, ends, strict=True):
+            ax.plot(t[::5], path[::5], color=ORANGE if end < -0.35 else BLUE, linewidth=0.8, alpha=0.8)
+        ax.margins(x=0)
+        ax.set_xticks((0, 500, 1000))
+    forth.set(xlabel="$t$", title="noise is added")
+    home.set(xlabel="$t$", title="noise is removed", xticklabels=("1000", "500", "0"))
+
+    for ax, mixture in ((data, MIXTURE), (noise, MIXTURE.diffuse(SCHEDULE[SCHEDULE.T].alpha_bar)), (again, MIXTURE)):
+        density = np.exp(mixture.log_prob(x[:, None]))
+        ax.plot(density, x, color=INK, linewidth=1.2)
+        ax.fill_betweenx(x, density, color=GREY, alpha=0.3, linewidth=0)
+        ax.set_xticks(())
+        ax.set_xlim(0, None)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_visible(False)
+    again.hist(back[-1], bins=np.linspace(-2, 1.4, 60), density=True, orientation="horizontal", color=GREY, alpha=0.5)
+    data.set(ylabel="$x$", ylim=(-3.2, 3.2))
+    for ax in axes[[0, 2, 3, 4]]:
+        ax.tick_params(axis="y", left=False)
+    return fig

@@ -1,0 +1,166 @@
+"""The command line: `tinyddpm train | sample | check | equations | cite`.
+
+Nothing here imports PyTorch before it is needed, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import tyro
+from tyro.conf import Positional, subcommand
+
+from .train.config import Config
+
+WIDTH = 120
+"""Columns of the table of equations."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples from a run with its averaged weights, as one picture or as numbers."""
+
+    run: Positional[Path]
+    """folder of the run, such as runs/digits-1"""
+    n: int = 64
+    """how many samples"""
+    steps: int = 100
+    """how many of the run's times to visit, at most its T"""
+    seed: int = 0
+    """for the noise"""
+    sampler: str = "ancestral"
+    """ancestral, ddim"""
+    out: Path = Path("samples.png")
+    """file: .png for a picture, .npz for `samples`, shape (n, channels, height, width), in [-1, 1]"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Run the book's checks with pytest; all further arguments are passed on to it, such as -k."""
+
+
+@dataclass(frozen=True)
+class Equations:
+    """List every equation: number, name and arguments, source."""
+
+
+@dataclass(frozen=True)
+class Cite:
+    """Print what an equation is cited from, and its BibTeX."""
+
+    name: Positional[str]
+    """such as posterior.mean"""
+
+
+Command: TypeAlias = (
+    Annotated[Config, subcommand("train")]
+    | Annotated[Sample, subcommand("sample")]
+    | Annotated[Check, subcommand("check")]
+    | Annotated[Equations, subcommand("equations")]
+    | Annotated[Cite, subcommand("cite")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    rest: list[str] = []
+    if arguments[:1] == ["check"] and arguments[1:] not in (["-h"], ["--help"]):
+        arguments, rest = ["check"], arguments[1:]
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="tinyddpm",
+        description="A textbook on denoising diffusion that runs and checks itself.",
+        args=arguments,
+    )
+    try:
+        match command:
+            case Config():
+                train(command)
+            case Sample():
+                draw(command)
+            case Check():
+                return check(rest)
+            case Equations():
+                list_equations()
+            case Cite():
+                cite(command.name)
+    except KeyboardInterrupt:
+        print("tinyddpm: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, ArithmeticError, OSError) as problem:
+        print(f"tinyddpm: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(config: Config) -> None:
+    """Train, and print the report."""
+    config.check()  # a mistake is told at once, before PyTorch is imported
+    from .train.loop import fit
+
+    print(fit(config))
+
+
+def draw(command: Sample) -> None:
+    """Draw samples from a run."""
+    if command.out.suffix not in (".png", ".npz"):
+        raise ValueError(f"out must end in .png or .npz, got {str(command.out)!r}")
+    if not command.out.parent.is_dir():
+        raise ValueError(f"out must be in a folder that exists, got {str(command.out)!r}")
+    if command.n < 1:
+        raise ValueError(f"n must be at least 1, got {command.n}")
+    import numpy as np
+
+    from .train import run
+
+    samples = run.load(command.run).sample(command.n, command.steps, command.seed, command.sampler)
+    if command.out.suffix == ".png":
+        run.write_grid(command.out, samples)
+    else:
+        run.write(command.out, lambda file: np.savez_compressed(file, samples=samples))
+    print(command.out)
+
+
+def check(arguments: list[str]) -> int:
+    """Run pytest on the tests: those in the wheel, or those beside the package in a checkout."""
+    if find_spec("pytest") is None or find_spec("hypothesis") is None:
+        raise ValueError('check needs pytest and its helpers: pip install "tinyddpm[test]"')
+    here = Path(__file__).resolve().parent
+    tests = next((path for path in (here / "tests", here.parent / "tests") if path.is_dir()), None)
+    if tests is None:
+        raise ValueError(f"check found no tests, neither in {here} nor beside it")
+    import pytest
+
+    options = [f"--ignore={tests / 'site'}", "-p", "tinyddpm.checker", "-p", "no:cacheprovider"]
+    return int(pytest.main([str(tests), *options, *arguments]))
+
+
+def list_equations() -> None:
+    """Print the table of the equations."""
+    from . import equations
+
+    rows = [(known.number, known.name + known.signature, known.source) for known in equations()]
+    for number, call, source in rows:
+        print(f"{number:<6}{_cut(call, 70):<72}{_cut(source, WIDTH - 78)}".rstrip())
+
+
+def cite(name: str) -> None:
+    """Print the references of an equation."""
+    from . import bibliography, equations
+    from .equation import find
+
+    equations()
+    known = find(name)
+    print(f"({known.number}) {known.name}: {known.source}")
+    for reference in bibliography.cite(known.source):
+        print(f"\n{reference.text}\n\n{reference.bibtex}")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
