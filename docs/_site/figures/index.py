@@ -31,11 +31,11 @@ def _back(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def there_and_back() -> Figure:
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(5)
     fig, axes = figure(1, 5, height=3.0, sharey=True, width_ratios=[1, 3.6, 1, 3.6, 1])
     data, forth, noise, home, again = axes
     x = np.linspace(-3.2, 3.2, 500)
-    shown = 14
+    shown = 12
 
     out = _there(MIXTURE.sample(shown, rng), rng)
     back = _back(rng.standard_normal((3000, 1)), rng)
@@ -57,6 +57,8 @@ def there_and_back() -> Figure:
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
     again.hist(back[-1], bins=np.linspace(-2, 1.4, 60), density=True, orientation="horizontal", color=GREY, alpha=0.5)
+    for ax, name in ((data, "data"), (noise, "noise"), (again, "samples")):
+        ax.set_xlabel(name)
     data.set(ylabel="$x$", ylim=(-3.2, 3.2))
     for ax in axes[[0, 2, 3, 4]]:
         ax.tick_params(axis="y", left=False)

@@ -1,11 +1,12 @@
 """The figures of the running example."""
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
 from tinyddpm import forward
 from tinyddpm.mixture import Mixture, ring, two_classes
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, Figure, figure
 
 SCHEDULE = forward.linear()
 MIXTURE = two_classes()
@@ -37,9 +38,8 @@ def merging() -> Figure:
     left.tick_params(axis="y", length=0)
     left.spines["left"].set_visible(False)
 
-    found = {t: np.sort(_at(t).modes()[:, 0]) for t in range(0, 1001, 5) if t != MERGE}
-    found[MERGE - 1] = np.sort(_at(MERGE - 1).modes()[:, 0])
-    times = np.array(sorted(found))
+    times = np.array(sorted({*range(0, 200, 20), *range(200, MERGE, 3), MERGE - 1, *range(220, 500, 20), 600, 800, 1000}))
+    found = {t: np.sort(_at(t).modes()[:, 0]) for t in times}
     two = times[times < MERGE]
     right.plot(two, [found[t][0] for t in two], color=ORANGE)
     right.plot(times, [found[t][-1] for t in times], color=BLUE)
@@ -76,16 +76,15 @@ def score_field() -> Figure:
 
 def denoiser() -> Figure:
     fig, ax = figure(height=3.4)
-    labels = ((10, 2.02, 1.99), (100, 2.03, 0.99), (300, 2.03, 0.69), (600, 2.03, 0.40), (1000, 2.03, 0.0))
+    labels = ((10, 1.89), (100, 1.0), (300, 0.68), (600, 0.3), (1000, 0.0))
     x = X[np.abs(X[:, 0]) <= 2]
-    for (t, *place), colour in zip(labels, (GREY, BLUE, GREEN, ORANGE, PINK), strict=True):
-        guess = MIXTURE.denoise(x, SCHEDULE[t])[:, 0]
-        ax.plot(x[:, 0], guess, color=colour)
-        ax.text(2.06, guess[-1], f"$t = {t}$", color=colour, va="center")
-    for mean, name in zip(MIXTURE.means[:, 0], ("faces", "trees"), strict=True):
-        ax.axhline(mean, color=INK, linewidth=0.6, linestyle=(0, (2, 4)))
-        ax.text(-2 if mean > 0 else 2.0, mean + 0.06, name, ha="left" if mean > 0 else "right")
-    ax.set(xlabel="what is seen, $x_t$", ylabel=r"best guess of $x_0$", xlim=(-2, 2.55), xticks=(-2, -1, 0, 1, 2))
+    for (t, height), colour in zip(labels, (GREY, BLUE, GREEN, ORANGE, PINK), strict=True):
+        ax.plot(x[:, 0], MIXTURE.denoise(x, SCHEDULE[t])[:, 0], color=colour)
+        ax.text(2.06, height, f"$t = {t}$", color=colour, va="center")
+    for mean, name, end, side in zip(MIXTURE.means[:, 0], ("faces", "trees"), (2, -1.95), ("right", "left"), strict=True):
+        ax.plot([-2, 2], [mean, mean], color=INK, linewidth=0.6, linestyle=(0, (2, 4)))
+        ax.text(end, mean + 0.06, name, ha=side)
+    ax.set(xlabel="what is seen, $x_t$", ylabel="best guess of $x_0$", xlim=(-2, 2.55), xticks=(-2, -1, 0, 1, 2))
     return fig
 
 
@@ -97,10 +96,10 @@ def posterior() -> Figure:
         given = MIXTURE.posterior(np.array([x_t]), SCHEDULE[t])
         ax.fill_between(x_0[:, 0], _density(given, x_0), color=BLUE, alpha=0.3, linewidth=0)
         ax.plot(x_0[:, 0], _density(given, x_0), color=BLUE)
-        ax.axvline(given.mean()[0], color=ORANGE)
+        ax.plot([given.mean()[0]] * 2, [0, 2.9], color=ORANGE)
         for k, mean in enumerate(given.means[:, 0]):
             ax.text(mean, 3.15, f"{given.weights[k]:.0%}", ha="center", color=BLUE)
-        ax.set(xlabel="$x_0$", title=f"$x_t = {x_t:g}$", ylim=(0, 3.5), xticks=(-1.4, 0, 0.7))
+        ax.set(xlabel="$x_0$", title=f"$x_t = {x_t:g}$", ylim=(0, 3.5), xticks=(-1.4, 0.7))
     axes[0].set_ylabel("density of $x_0$ given $x_t$")
     return fig
 
@@ -108,13 +107,12 @@ def posterior() -> Figure:
 def reverse() -> Figure:
     fig, axes = figure(1, 3, height=2.7)
     x_t = np.array([-0.3])
-    short = SCHEDULE[300]
-    taus = {100: [200, 300], 299: [1, 300]}
-    steps = ((short, 299), *((forward.respace(SCHEDULE, tau)[2], tau[0]) for tau in ([200, 300], [1, 300])))
+    shorter, longer = (forward.respace(SCHEDULE, times)[2] for times in ([200, 300], [1, 300]))
+    steps = ((SCHEDULE[300], 299), (shorter, 200), (longer, 1))
     for ax, (step, s) in zip(axes, steps, strict=True):
         kernel = MIXTURE.reverse(x_t, step)
         mean, var = kernel.mean(), kernel.var()
-        half = max(3.5 * var[0] ** 0.5, 0)
+        half = (2 if s == 1 else 3.2) * var[0] ** 0.5
         x = np.linspace(mean[0] - half, mean[0] + half, 400)[:, None]
         ax.fill_between(x[:, 0], _density(kernel, x), color=BLUE, alpha=0.3, linewidth=0)
         ax.plot(x[:, 0], _density(kernel, x), color=BLUE)
@@ -132,27 +130,31 @@ def floor() -> Figure:
     for t in times:
         lost.append(np.trapezoid(_density(_at(t), x) * MIXTURE.posterior(x, SCHEDULE[t]).var()[:, 0], x[:, 0]))
     lost = np.array(lost)
-    snr = forward.snr(SCHEDULE.steps._replace())[times - 1]
+    snr = forward.snr(SCHEDULE.steps)[times - 1]
     left.plot(times, lost, color=BLUE)
     right.plot(times, lost * snr, color=ORANGE)
-    left.set(xlabel="$t$", ylim=(0, 1.05), title="error of the best guess of $x_0$")
-    right.set(xlabel="$t$", ylim=(0, 1.05), title="of the noise")
+    left.set(xlabel="$t$", ylim=(0, 1.05), xticks=(0, 500, 1000), title="error in $x_0$", ylabel="mean squared error")
+    right.set(xlabel="$t$", ylim=(0, 1.05), xticks=(0, 500, 1000), title="error in the noise")
+    right.plot([MERGE, MERGE], [0, 0.46], color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+    right.text(MERGE + 15, 0.52, "the classes merge")
     return fig
 
 
 def ring_score() -> Figure:
     fig, axes = figure(1, 3, height=2.5)
     example = ring()
+    shade = LinearSegmentedColormap.from_list("shade", [to_rgba(BLUE, 0), to_rgba(BLUE, 0.85)])
     side = np.linspace(-2.4, 2.4, 121)
     fine = np.stack(np.meshgrid(side, side), -1)
-    coarse = np.stack(np.meshgrid(side[4::8], side[4::8]), -1)
+    coarse = np.stack(np.meshgrid(side[6::12], side[6::12]), -1)
     for ax, t in zip(axes, (50, 200, 500), strict=True):
         mixture = _at(t, example)
         density = _density(mixture, fine)
-        ax.contourf(side, side, density / density.max(), levels=np.linspace(0.08, 1, 8), colors=[BLUE], alpha=0.16)
+        ax.imshow(density / density.max(), extent=(-2.4, 2.4, -2.4, 2.4), origin="lower", cmap=shade, interpolation="bilinear")
         score = mixture.score(coarse)
         size = np.linalg.norm(score, axis=-1, keepdims=True)
-        arrow = score / size * np.tanh(size / 4)
-        ax.quiver(*coarse.transpose(2, 0, 1), *arrow.transpose(2, 0, 1), color=ORANGE, scale=15, width=0.009)
+        arrow = score / size * (0.35 + np.tanh(size / 5))  # the short ones lengthened, so that one sees where they point
+        arrow[size[..., 0] < 0.2] = 0
+        ax.quiver(*coarse.transpose(2, 0, 1), *arrow.transpose(2, 0, 1), color=ORANGE, scale=13, width=0.011, headwidth=3.6, headlength=4, headaxislength=4, minlength=0)
         ax.set(title=f"$t = {t}$", aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2))
     return fig

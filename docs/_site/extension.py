@@ -1,0 +1,251 @@
+"""The Markdown extension: formulas, equations by name, figures, and the lists made of them.
+
+    $...$, $$...$$                      formulas (pymdownx.arithmatex finds them, KaTeX sets them)
+    [[eq:posterior.mean]]               alone on a line the numbered equation; inside one a link such as (2.6)
+    ![alt](figure:forward.two_noises)   a figure; the next line, in *italics*, is its caption
+    [[equations]], [[equation-graph]], [[bibliography]]     alone on a line, on their own pages
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+import xml.etree.ElementTree as etree
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from markdown import Extension, Markdown
+from markdown.blockprocessors import BlockProcessor
+from markdown.inlinepatterns import InlineProcessor
+from markdown.treeprocessors import Treeprocessor
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from tinyddpm import bibliography, equations
+from tinyddpm.equation import Equation, find
+
+from . import draw, graph, maths
+from .status import Report
+
+NAME = r"\[\[eq:([\w.]+)\]\]"
+
+
+class Book(Extension):
+    """Everything above, for one build.
+
+    Args:
+        report: where pytest wrote the status of the equations.
+        chapters: the chapters that have a page; equations of others are linked to the list of all.
+        source: address of a file in the repository, with ``{path}`` and ``{line}`` in it; none if empty.
+    """
+
+    def __init__(self, report: Path, chapters: set[str], source: str = "") -> None:
+        super().__init__()
+        equations()
+        self.report, self.chapters, self.source = Report(report), chapters, source
+        self.shown: dict[str, int] = {}
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        md.parser.blockprocessors.register(EquationBlock(md, self), "book-equation", 175)
+        md.parser.blockprocessors.register(FigureBlock(md, self), "book-figure", 175)
+        md.parser.blockprocessors.register(ListBlock(md, self), "book-list", 175)
+        md.inlinePatterns.register(EquationLink(NAME, md, self), "book-link", 185)  # below backtick
+        md.treeprocessors.register(Formulas(md), "book-formulas", 15)
+
+    def target(self, known: Equation) -> str:
+        """Where an equation stands: on the page of its chapter, or in the list of all."""
+        page = known.chapter if known.chapter in self.chapters else "equations"
+        return f"{page}.md#{known.name}"
+
+    def missing(self) -> list[str]:
+        """The equations that the page of their chapter leaves out or shows twice."""
+        return [
+            f"{known.name} stands {self.shown.get(known.name, 0)} times on the page of its chapter, not once"
+            for known in equations()
+            if known.chapter in self.chapters and self.shown.get(known.name) != 1
+        ]
+
+
+class Formulas(Treeprocessor):
+    """What arithmatex marked as a formula becomes one."""
+
+    def run(self, root: etree.Element) -> None:
+        for element in root.iter():
+            if element.get("class") == "arithmatex":
+                tex = "".join(element.itertext())
+                display = tex.startswith("\\[")
+                formula = maths.render(tex[2:-2].strip(), display)
+                element.clear(), element.set("class", "math")
+                element.text = self.md.htmlStash.store(formula)
+
+
+class _Alone(BlockProcessor):
+    """A block that consists of one thing."""
+
+    pattern: re.Pattern[str]
+
+    def __init__(self, md: Markdown, book: Book) -> None:
+        super().__init__(md.parser)
+        self.md, self.book = md, book
+
+    def test(self, parent: etree.Element, block: str) -> bool:
+        return bool(self.pattern.fullmatch(block.strip()))
+
+    def run(self, parent: etree.Element, blocks: list[str]) -> None:
+        found = self.pattern.fullmatch(blocks.pop(0).strip())
+        assert found
+        self.make(parent, *found.groups())
+
+    def make(self, parent: etree.Element, *found: str) -> None:
+        raise NotImplementedError
+
+    def stash(self, parent: etree.Element, html: str) -> None:
+        """Finished HTML, in an element of its own, since a stash must stand alone in a text."""
+        etree.SubElement(parent, "div").text = self.md.htmlStash.store(html)
+
+
+class EquationBlock(_Alone):
+    """The formula, its number, its code, where it comes from and how it is checked."""
+
+    pattern = re.compile(NAME)
+
+    def make(self, parent: etree.Element, *found: str) -> None:
+        known = find(found[0])
+        self.book.shown[known.name] = self.book.shown.get(known.name, 0) + 1
+        block = etree.SubElement(parent, "div", {"class": "equation", "id": known.name})
+        head = etree.SubElement(block, "div", {"class": "equation-head"})
+        self.stash(head, maths.render(known.latex, True))
+        number = etree.SubElement(head, "a", {"class": "equation-number", "href": f"#{known.name}"})
+        number.set("aria-label", f"Equation {known.number}, {known.name}")
+        number.text = f"({known.number})"
+        self.stash(block, highlight(code(known), PythonLexer(), HtmlFormatter(cssclass="highlight equation-code")))
+        notes = etree.SubElement(block, "div", {"class": "equation-notes"})
+        etree.SubElement(notes, "p").text = " ".join(filter(None, (sources(known), origins(known))))
+        self.checks(notes, known)
+
+    def checks(self, notes: etree.Element, known: Equation) -> None:
+        status, tests = self.book.report.status(known.name), self.book.report.tests(known.name)
+        where = etree.SubElement(notes, "details" if tests else "p", {"class": f"status status-{status.replace(' ', '-')}"})
+        summary = etree.SubElement(where, "summary") if tests else where
+        summary.text = self.book.report.sentence(known.name)
+        rows = etree.SubElement(where, "ul") if tests else None
+        for test in tests:
+            path, _, name = test["id"].partition("::")
+            row = etree.SubElement(rows, "li")
+            words = f"{name.removeprefix('test_').replace('_', ' ')}"
+            address = self.book.source.format(path=path, line=test["line"])
+            row.text = f"[{words}]({address})" if address else f"{words} (`{path}`, line {test['line']})"
+
+
+class EquationLink(InlineProcessor):
+    """An equation inside a line: its number, with a link to it."""
+
+    def __init__(self, pattern: str, md: Markdown, book: Book) -> None:
+        super().__init__(pattern, md)
+        self.book = book
+
+    def handleMatch(self, m: re.Match[str], data: str) -> tuple[etree.Element, int, int]:  # type: ignore[override]
+        known = find(m[1])
+        link = etree.Element("a", {"href": self.book.target(known), "class": "equation-link", "title": known.summary})
+        link.text = f"({known.number})"
+        return link, m.start(0), m.end(0)
+
+
+class FigureBlock(_Alone):
+    """A figure drawn by the package, inside the page, so that it takes the page's colours."""
+
+    pattern = re.compile(r"!\[([^\]]+)\]\(figure:(\w+)\.(\w+)\)(?:\s*\n\*(.+)\*)?", re.DOTALL)
+
+    def make(self, parent: etree.Element, *found: str) -> None:
+        alt, chapter, name, caption = found
+        drawn = draw.drawings(chapter)
+        if name not in drawn:
+            raise ValueError(f"figure {chapter}.{name} is unknown; there are: {', '.join(sorted(drawn))}")
+        figure = etree.SubElement(parent, "figure", {"class": "drawing"})
+        label = escape(" ".join(alt.split()), quote=True)
+        self.stash(figure, drawn[name].replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
+        if caption:
+            etree.SubElement(figure, "figcaption").text = caption
+
+
+class ListBlock(_Alone):
+    """The lists: of all equations, of what follows from what, and of the works cited."""
+
+    pattern = re.compile(r"\[\[(equations|equation-graph|bibliography)\]\]")
+
+    def make(self, parent: etree.Element, *found: str) -> None:
+        {"equations": self.equations, "equation-graph": self.graph, "bibliography": self.bibliography}[found[0]](parent)
+
+    def equations(self, parent: etree.Element) -> None:
+        chapter, body = "", parent
+        for known in equations():
+            if known.chapter != chapter:
+                chapter = known.chapter
+                etree.SubElement(parent, "h2", {"id": chapter}).text = f"{known.number.partition('.')[0]} {chapter}"
+                table = etree.SubElement(etree.SubElement(parent, "div", {"class": "equation-table"}), "table")
+                row = etree.SubElement(etree.SubElement(table, "thead"), "tr")
+                for title in ("", "function", "formula", "source", "state"):
+                    etree.SubElement(row, "th").text = title
+                body = etree.SubElement(table, "tbody")
+            here = self.book.target(known).startswith("equations.md")
+            row = etree.SubElement(body, "tr", {"id": known.name} if here else {})
+            status = self.book.report.status(known.name)
+            for text in (f"[[eq:{known.name}]]", f"`{known.name}`"):
+                etree.SubElement(row, "td").text = text
+            self.stash(etree.SubElement(row, "td"), maths.render(known.latex, False))
+            etree.SubElement(row, "td").text = sources(known, "")
+            etree.SubElement(row, "td", {"class": f"status status-{status.replace(' ', '-')}"}).text = status
+
+    def graph(self, parent: etree.Element) -> None:
+        """The links in the drawing are for the page `equations.md`, one folder below the others."""
+
+        def address(known: Equation) -> str:
+            page, _, anchor = self.book.target(known).partition(".md#")
+            return f"#{anchor}" if page == "equations" else f"../{page}/#{anchor}"
+
+        box = etree.SubElement(parent, "div", {"class": "equation-graph", "tabindex": "0", "role": "group"})
+        box.set("aria-label", "Which equation follows from which")
+        self.stash(box, graph.svg(equations(), address, self.book.report.status))
+
+    def bibliography(self, parent: etree.Element) -> None:
+        for work in bibliography.REFERENCES.values():
+            etree.SubElement(parent, "h2", {"id": work.anchor}).text = work.key
+            link = f" [{work.url.removeprefix('https://')}]({work.url})" if work.url else ""
+            etree.SubElement(parent, "p").text = work.text.removesuffix(f" {work.url}") + link
+            cited = [known for known in equations() if work in bibliography.cite(known.source)]
+            if cited:
+                etree.SubElement(parent, "p").text = "Cited by " + ", ".join(f"[[eq:{k.name}]]" for k in cited) + "."
+            self.stash(parent, f'<pre tabindex="0"><code>{escape(work.bibtex)}</code></pre>')
+
+
+def code(known: Equation) -> str:
+    """The source of an equation without its decorator, its docstring and its types: what the formula is compared with."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(known.function))).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    lines = textwrap.dedent(inspect.getsource(known.function)).splitlines()
+    first, *_ = tree.body[1:]  # the docstring comes before it
+    # A comment above the first statement belongs to it.
+    start = first.lineno - 1
+    while lines[start - 1].strip().startswith("#"):
+        start -= 1
+    return "\n".join([f"def {tree.name}{known.signature}:", *lines[start:]])
+
+
+def sources(known: Equation, lead: str = "Source: ") -> str:
+    """Where an equation is published, each work a link to the bibliography."""
+    works = bibliography.cite(known.source)
+    if not works:
+        return "Derived here."  if lead else "derived here"
+    parts = [part.strip().partition(",") for part in known.source.split(";")]
+    links = (f"[{key}](bibliography.md#{work.anchor}){comma}{place}" for (key, comma, place), work in zip(parts, works, strict=True))
+    return lead + "; ".join(links) + ("." if lead else "")
+
+
+def origins(known: Equation) -> str:
+    """What an equation is derived from, as links."""
+    names = ", ".join(f"[[eq:{origin.name}]]" for origin in known.derived_from)
+    return f"From {names}." if names else ""

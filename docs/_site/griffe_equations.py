@@ -1,0 +1,22 @@
+"""The griffe extension: in the reference, each equation says its number and leads to where the chapter explains it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import griffe
+
+from tinyddpm import equations
+
+
+class Equations(griffe.Extension):
+    """Adds a line to the docstring of every registered function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = {f"tinyddpm.{known.name}": known for known in equations()}
+
+    def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
+        known = self.known.get(func.path)
+        if known and func.docstring:
+            func.docstring.value += f"\n\n**Equation [({known.number})](#{known.name})**, {known.source}."

@@ -1,0 +1,43 @@
+"""What the checks said of each equation: read from the report that pytest wrote, never set by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+COLOURS = {"proved": "proved", "checked": "checked", "failed": "failed", "unchecked": "unchecked", "not run": "unknown"}
+
+
+class Report:
+    """The report of `pytest --equation-report=FILE`; empty when there is no such file."""
+
+    def __init__(self, path: Path) -> None:
+        self.rows: dict[str, Any] = json.loads(path.read_text("utf-8"))["equations"] if path.is_file() else {}
+
+    def status(self, name: str) -> str:
+        """"proved", "checked", "failed" or "unchecked"; "not run" without a report."""
+        return self.rows[name]["status"] if name in self.rows else "not run"
+
+    def tests(self, name: str) -> list[dict[str, Any]]:
+        """The tests of an equation, the cases of one test counted together."""
+        merged: dict[str, dict[str, Any]] = {}
+        for test in self.rows.get(name, {}).get("tests", []):
+            key = test["id"].partition("[")[0]
+            into = merged.setdefault(key, {"id": key, "line": test["line"], "cases": 0, "examples": 0})
+            into["cases"] += 1
+            into["examples"] += test["examples"]
+        return list(merged.values())
+
+    def sentence(self, name: str) -> str:
+        """Such as "proved; 3 checks, 600 examples, largest residual 2e-15"."""
+        if name not in self.rows:
+            return "checks not run"
+        row = self.rows[name]
+        checks = len(self.tests(name))
+        parts = [f"{checks} check{'' if checks == 1 else 's'}", f"{row['examples']:,} examples"]
+        if row["residual"] is not None:
+            parts.append(f"largest residual {row['residual']:.0e}")
+        said = {"proved": "proved equal to its code; ", "checked": ""}.get(row["status"], f"{row['status']}; ")
+        reason = f"; not proved, since {row['unproved_reason']}" if row.get("unproved_reason") else ""
+        return said + ", ".join(parts) + reason
