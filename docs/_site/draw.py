@@ -62,11 +62,17 @@ def svg(figure: Figure, name: str) -> str:
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*"(?=[^>]*viewBox)', r"\1", text, count=2)
-    text = text.replace(INK, "currentColor")
-    prefix = f"figure-{name.replace('.', '-')}-"
-    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+    # Its style sheet would reach the whole page; what it says stands in book.css.
+    text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
+    head, body = text[text.index("<svg") :].split(">", 1)
+    head = re.sub(r' (width|height|version|xmlns)="[^"]*"', "", head)
+    body = body.replace(INK, "currentColor")
+    # A hundredth of a point is finer than any screen.
+    body = re.sub(r' (?:d|x|y)="[^"]*"', lambda numbers: re.sub(r"(\.\d\d)\d+", r"\1", numbers[0]), body)
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda own: own[0] if own[1] in used else "", body)
+    body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    return re.sub(r"\s*\n\s*", " ", f"{head}>{body}")
 
 
 def write_chapter(chapter: str, folder: Path) -> None:

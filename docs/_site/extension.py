@@ -48,11 +48,11 @@ class Book(Extension):
         equations()
         self.report, self.chapters, self.source = Report(report), chapters, source
         self.shown: dict[str, int] = {}
+        self.page = ""  # the page being read, as the hook names it
 
     def extendMarkdown(self, md: Markdown) -> None:
-        md.parser.blockprocessors.register(EquationBlock(md, self), "book-equation", 175)
-        md.parser.blockprocessors.register(FigureBlock(md, self), "book-figure", 175)
-        md.parser.blockprocessors.register(ListBlock(md, self), "book-list", 175)
+        for block in (EquationBlock, FigureBlock, ListBlock):  # below indented code, above whatever else reads a line
+            md.parser.blockprocessors.register(block(md, self), f"book-{block.__name__}", 75)
         md.inlinePatterns.register(EquationLink(NAME, md, self), "book-link", 185)  # below backtick
         md.treeprocessors.register(Formulas(md), "book-formulas", 15)
 
@@ -77,9 +77,9 @@ class Formulas(Treeprocessor):
         for element in root.iter():
             if element.get("class") == "arithmatex":
                 tex = "".join(element.itertext())
-                display = tex.startswith("\\[")
-                formula = maths.render(tex[2:-2].strip(), display)
-                element.clear(), element.set("class", "math")
+                formula = maths.render(tex[2:-2].strip(), display=tex.startswith("\\["))
+                element[:] = []
+                element.set("class", "math")
                 element.text = self.md.htmlStash.store(formula)
 
 
@@ -115,11 +115,14 @@ class EquationBlock(_Alone):
 
     def make(self, parent: etree.Element, *found: str) -> None:
         known = find(found[0])
-        self.book.shown[known.name] = self.book.shown.get(known.name, 0) + 1
-        block = etree.SubElement(parent, "div", {"class": "equation", "id": known.name})
+        block = etree.SubElement(parent, "div", {"class": "equation"})
+        home = self.book.target(known)
+        if home.startswith(f"{self.book.page}#"):  # elsewhere it is only quoted
+            block.set("id", known.name)
+            self.book.shown[known.name] = self.book.shown.get(known.name, 0) + 1
         head = etree.SubElement(block, "div", {"class": "equation-head"})
         self.stash(head, maths.render(known.latex, True))
-        number = etree.SubElement(head, "a", {"class": "equation-number", "href": f"#{known.name}"})
+        number = etree.SubElement(head, "a", {"class": "equation-number", "href": home})
         number.set("aria-label", f"Equation {known.number}, {known.name}")
         number.text = f"({known.number})"
         self.stash(block, highlight(code(known), PythonLexer(), HtmlFormatter(cssclass="highlight equation-code")))
@@ -150,7 +153,7 @@ class EquationLink(InlineProcessor):
 
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[etree.Element, int, int]:  # type: ignore[override]
         known = find(m[1])
-        link = etree.Element("a", {"href": self.book.target(known), "class": "equation-link", "title": known.summary})
+        link = etree.Element("a", {"href": self.book.target(known), "class": "equation-link", "title": known.name})
         link.text = f"({known.number})"
         return link, m.start(0), m.end(0)
 
@@ -196,7 +199,7 @@ class ListBlock(_Alone):
             status = self.book.report.status(known.name)
             for text in (f"[[eq:{known.name}]]", f"`{known.name}`"):
                 etree.SubElement(row, "td").text = text
-            self.stash(etree.SubElement(row, "td"), maths.render(known.latex, False))
+            self.stash(etree.SubElement(row, "td"), maths.render(claim(known), False))
             etree.SubElement(row, "td").text = sources(known, "")
             etree.SubElement(row, "td", {"class": f"status status-{status.replace(' ', '-')}"}).text = status
 
@@ -235,11 +238,16 @@ def code(known: Equation) -> str:
     return "\n".join([f"def {tree.name}{known.signature}:", *lines[start:]])
 
 
+def claim(known: Equation) -> str:
+    """The formula without the explanations that stand behind its `\\qquad`."""
+    return known.latex.partition(r"\qquad")[0].strip().rstrip(",")
+
+
 def sources(known: Equation, lead: str = "Source: ") -> str:
     """Where an equation is published, each work a link to the bibliography."""
     works = bibliography.cite(known.source)
     if not works:
-        return "Derived here."  if lead else "derived here"
+        return "Derived here." if lead else "derived here"
     parts = [part.strip().partition(",") for part in known.source.split(";")]
     links = (f"[{key}](bibliography.md#{work.anchor}){comma}{place}" for (key, comma, place), work in zip(parts, works, strict=True))
     return lead + "; ".join(links) + ("." if lead else "")

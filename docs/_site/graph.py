@@ -49,7 +49,7 @@ def svg(known: Sequence[Equation], address: Callable[[Equation], str], status: C
         state = status(e.name)
         text = f"({e.number}) {e.name.rpartition('.')[2]}"
         parts.append(
-            f'<a href="{escape(address(e))}" class="status-{state.replace(" ", "-")}"><title>{escape(e.summary)} ({state})</title>'
+            f'<a href="{escape(address(e))}" class="status-{state.replace(" ", "-")}"><title>{e.name}: {state}</title>'
             f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="4"/>'
             f'<text x="{x + 8:g}" y="{y + 15:g}">{escape(text)}</text></a>'
         )

@@ -19,4 +19,6 @@ class Equations(griffe.Extension):
     def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
         known = self.known.get(func.path)
         if known and func.docstring:
-            func.docstring.value += f"\n\n**Equation [({known.number})](#{known.name})**, {known.source}."
+            origins = ", ".join(f"[[eq:{origin.name}]]" for origin in known.derived_from)
+            derived = f", derived from {origins}" if origins else ""
+            func.docstring.value += f"\n\n**Equation [[eq:{known.name}]]**: {known.source}{derived}."

@@ -24,8 +24,9 @@ log = logging.getLogger("mkdocs.hooks.tinyddpm")
 def on_config(config: Any) -> Any:
     chapters = {name for name in ("mixture", *CHAPTERS) if Path(config.docs_dir, f"{name}.md").is_file()}
     report = Path(config.config_file_path).parent / config.extra["equation_report"]
-    config.extra["book"] = Book(report, chapters, config.extra.get("source", ""))
-    config.markdown_extensions.append(config.extra["book"])
+    global _book
+    _book = Book(report, chapters, config.extra.get("source", ""))
+    config.markdown_extensions.append(_book)
     return config
 
 
@@ -41,19 +42,24 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Name the page in what goes wrong with it."""
-    global _page
-    _page = page.file.src_uri
+    _book.page = page.file.src_uri
     return markdown
 
 
-def on_post_build(config: Any, **_: Any) -> None:
-    for words in config.extra["book"].missing():
+def on_post_page(output: str, **_: Any) -> str:
+    """The theme leaves its search dialog without a name for screen readers."""
+    return output.replace('data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"')
+
+
+def on_post_build(**_: Any) -> None:
+    for words in _book.missing():
         log.warning(words)
 
 
 def on_build_error(error: Exception, **_: Any) -> None:
-    log.error("on the page %s: %s", _page, error)
+    """What a page got wrong ends the build with its message, not with a traceback; mkdocs has named the page."""
+    if isinstance(error, ValueError):
+        raise PluginError(str(error)) from None
 
 
-_page = ""
+_book: Book | None = None

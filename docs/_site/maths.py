@@ -62,8 +62,7 @@ def render(tex: str, display: bool) -> str:
     answer = json.loads(process.stdout.readline())
     if "error" in answer:
         raise MathsError(f"{answer['error']}: {tex}")
+    # The search leaves formulas out; it takes the next closing tag of the same name for their end, and inside are spans.
     if not display:
-        return answer["html"]
-    return f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{answer["html"]}</div>'
-
-
+        return f"<var data-search-exclude>{answer['html']}</var>"
+    return f'<div class="formula" tabindex="0" role="group" aria-label="Formula" data-search-exclude>{answer["html"]}</div>'

@@ -212,6 +212,8 @@ def sample_path(
     _check_name("sampler", sampler, SAMPLERS)
     _check_name("variance", variance, VARIANCES)
     _check_name("predicts", predicts, PREDICTS)
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0, or None, got {clip!r}")
     times = visited_times(schedule.T, schedule.T if steps is None else steps)
     respaced = forward.respace(schedule, times)  # the betas of the steps between two visited times are merged
     x = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)

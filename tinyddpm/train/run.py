@@ -127,8 +127,9 @@ def load(path: Path) -> Run:
     chosen = json.loads((path / CONFIG).read_text("utf-8"))
     shape = tuple(chosen.pop("shape"))
     config = Config(**{**chosen, "out": Path(chosen["out"])}).check()
-    model = UNet(shape[0], config.width)
+    with torch.device("meta"):  # no first weights are drawn, they would only be replaced
+        model = UNet(shape[0], config.width)
     weights = safetensors.torch.load_file(path / WEIGHTS)
     averaged = {name: weights[f"average.{name}"] for name, _ in model.named_parameters()}
-    model.load_state_dict(averaged)
+    model.load_state_dict(averaged, assign=True)
     return Run(path, config, shape, model.eval())

@@ -48,12 +48,11 @@ def two_classes() -> Figure:
             path.append(forward.diffuse_once(path[-1], rng.standard_normal(), step))
         wide.plot(path, color=ORANGE, linewidth=0.9)
     wide.axvline(merge, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    wide.text(merge + 18, 2.45, "one peak from here", va="center")
+    wide.text(merge + 18, -2.5, "one peak from here", va="center")
     wide.set(xlabel="$t$", ylabel="$x_t$", ylim=(x[0], x[-1]))
-    for when, colour, height in ((60, VIOLET, 0.95), (merge, GREEN, 1.7), (1000, BLUE, 0)):
-        slice_ = _density(data, schedule, when, x)
-        narrow.plot(slice_, x, color=colour)
-    narrow.text(0.33, -1.75, "$t=60$", color=VIOLET)
+    for when, colour in ((60, VIOLET), (merge, GREEN), (1000, BLUE)):
+        narrow.plot(_density(data, schedule, when, x), x, color=colour)
+    narrow.text(0.62, 0.06, "$t=60$", color=VIOLET)
     narrow.text(0.43, 1.4, f"$t={merge}$", color=GREEN)
     narrow.text(0.2, 2.05, "$t=1000$", color=BLUE)
     narrow.set(xlabel="density of $x_t$", xlim=(0, None))
@@ -61,21 +60,18 @@ def two_classes() -> Figure:
 
 
 def ranges() -> Figure:
-    """What is left of the digits at T in three scalings of the pixels."""
-    step = forward.linear()[1000]
-    pixels = load_digits().images.ravel() * (255 / 16)
-    value, count = np.unique(pixels, return_counts=True)
-    fig, axes = figure(1, 3, height=2.5, sharey=True)
-    x = np.linspace(-4, 5.5, 400)
-    scales = (("$[0,255]$", value), ("$[0,1]$", value / 255), ("$[-1,1]$", forward.to_unit_range(value)))
-    for ax, (name, x_0) in zip(axes, scales, strict=True):
-        mean, var = forward.marginal(x_0, step)
-        seen = mixture.Mixture(count / count.sum(), mean[:, None], np.full(len(mean), var))
-        ax.fill_between(x, np.exp(seen.log_prob(x[:, None])), color=BLUE, alpha=0.45, linewidth=0)
-        ax.plot(x, np.exp(mixture.standard_normal().log_prob(x[:, None])), color=INK, linewidth=1.1)
-        ax.set(xlabel="$x_T$", title=f"pixels in {name}")
-    axes[0].set(ylabel="density")
-    axes[0].annotate(r"$\mathcal{N}(0,1)$", (-0.3, 0.385), (-3.9, 0.36), arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.7})
+    """One digit in three scalings of its pixels, noised alike."""
+    schedule, pixels = forward.linear(), (_digit(3) + 1) * 127.5
+    noise = np.random.default_rng(5).standard_normal(pixels.shape)
+    fig, axes = figure(3, 4, height=4.4)
+    scales = (("$[0,255]$", pixels), ("$[0,1]$", pixels / 255), ("$[-1,1]$", forward.to_unit_range(pixels)))
+    for row, (name, x_0) in zip(axes, scales, strict=True):
+        for ax, t in zip(row, (100, 200, 400, 1000), strict=True):
+            x_t = forward.diffuse(x_0, noise, schedule[t])
+            picture(ax, 2 * (x_t - x_t.min()) / (x_t.max() - x_t.min()) - 1)  # from its own darkest to its brightest
+            if x_0 is pixels:
+                ax.set_title(f"$t={t}$")
+        row[0].text(-0.1, 0.5, name, rotation=90, ha="right", va="center", transform=row[0].transAxes)
     return fig
 
 
@@ -102,10 +98,10 @@ def brownian_and_ou() -> Figure:
             ax.plot(t, mean + side * std, color=ORANGE)
         ax.set(xlabel="$t$", title=name)
     left.set(ylabel="$x_t$")
-    left.text(990, 3.25, "mean", color=BLUE, ha="right")
-    left.text(990, 7.1, "mean + std", color=ORANGE, ha="right")
-    right.text(990, -0.02, "mean", color=BLUE, ha="right", va="bottom")
-    right.text(990, 1.25, "mean + std", color=ORANGE, ha="right", va="bottom")
+    left.text(10, 6.7, r"mean $\pm$ std", color=ORANGE)
+    left.text(40, -0.4, "mean", color=BLUE)
+    right.text(420, 3.6, r"mean $\pm$ std", color=ORANGE)
+    right.text(40, -0.4, "mean", color=BLUE)
     return fig
 
 
@@ -151,7 +147,7 @@ def rotation() -> Figure:
     schedule = forward.linear()
     step = schedule[150]
     fig, (left, right) = figure(1, 2, height=3.2)
-    left.plot(*_circle(0, 2 * math.pi), color=GREY, linewidth=0.7)
+    left.plot(*_circle(0, 0.8 * math.pi), color=GREY, linewidth=0.7)
     x_0, noise = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     x_t, v = forward.diffuse(x_0, noise, step), forward.velocity(x_0, noise, step)
     for tip, colour, name, place in (
@@ -160,17 +156,18 @@ def rotation() -> Figure:
         (x_t, BLUE, "$x_t$", 1.1 * x_t + (-0.02, -0.03)),
         (v, ORANGE, "$v$", 1.12 * v + (-0.08, -0.05)),
     ):
-        left.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.8, "shrinkA": 0, "shrinkB": 0})
+        left.annotate(
+            "", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
+        )
         left.text(*place, name, color=colour if colour != GREY else INK, fontsize=14)
     left.plot([x_t[0], x_t[0]], [0, x_t[1]], color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
-    left.plot([0, x_t[0]], [x_t[1], x_t[1]], color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
     left.text(x_t[0] / 2, -0.2, r"$\sqrt{\bar\alpha_t}$", ha="center")
-    left.text(-0.06, x_t[1] * 0.9, r"$\sqrt{1-\bar\alpha_t}$", ha="right", va="center")
+    left.text(1.02, x_t[1] / 2, r"$\sqrt{1-\bar\alpha_t}$", va="center")
     angle = math.atan2(x_t[1], x_t[0])
     left.plot(*(0.3 * _circle(0, angle)), color=BLUE, linewidth=1)
     left.plot(*(0.3 * _circle(math.pi / 2, math.pi / 2 + angle)), color=ORANGE, linewidth=1)
     left.text(0.34 * math.cos(angle / 2), 0.34 * math.sin(angle / 2) - 0.03, r"$\varphi_t$", color=BLUE)
-    left.set(aspect="equal", xlim=(-1.05, 1.35), ylim=(-0.4, 1.35))
+    left.set(aspect="equal", xlim=(-0.85, 1.55), ylim=(-0.4, 1.25))
     left.set_axis_off()
 
     t = np.arange(1, schedule.T + 1)
@@ -196,26 +193,27 @@ def schedules() -> Figure:
         left.plot(np.append(0, time), np.append(1, schedule.steps.alpha_bar), **style)
         right.plot(time, np.log(forward.snr(schedule.steps)), **style)
     left.set(xlabel="$t/T$", ylabel=r"$\bar\alpha_t$")
-    left.text(0.6, 0.42, "cosine", color=PINK)
-    left.text(0.49, 0.32, "scaled linear", color=GREEN, rotation=0)
-    left.text(0.02, 0.17, "linear", color=BLUE)
-    left.text(0.02, 0.05, "proportional", color=ORANGE)
+    for row, (name, colour) in enumerate(reversed(COLOURS.items())):
+        left.text(1.02, 0.99 - 0.105 * row, name.replace("_", " "), color=colour, ha="right", va="center")
     right.set(xlabel="$t/T$", ylabel=r"$\log\,\mathrm{SNR}(t)$", ylim=(-13, 12))
     right.axhline(0, color=GREY, linewidth=0.6)
     return fig
 
 
-def linear_and_cosine() -> Figure:
-    """The same digit and noise under two schedules, at equal times."""
-    x_0 = _digit(3)
-    noise = np.random.default_rng(5).standard_normal(x_0.shape)
-    fig, axes = figure(2, 6, height=2.5)
-    for row, name in zip(axes, ("linear", "cosine"), strict=True):
-        for ax, t in zip(row, (100, 300, 500, 700, 850, 1000), strict=True):
-            picture(ax, forward.diffuse(x_0, noise, forward.schedule(name)[t]))
-            if name == "linear":
-                ax.set_title(f"$t={t}$")
-        row[0].text(-0.12, 0.5, name, rotation=90, ha="right", va="center", transform=row[0].transAxes)
+def steps_spent() -> Figure:
+    """Where on the scale of log SNR the linear and the cosine schedule spend their steps."""
+    fig, axes = figure(2, 1, height=3.6, sharex=True, sharey=True)
+    bins = np.arange(-13, 12)
+    for ax, name in zip(axes, ("linear", "cosine"), strict=True):
+        steps = forward.schedule(name).steps
+        kept = np.log(forward.snr(steps))
+        ax.hist(kept, bins=bins, color=COLOURS[name], alpha=0.75)
+        lost = np.mean(kept < math.log(0.01))
+        ax.axvline(math.log(0.01), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        ax.text(math.log(0.01) - 0.3, 136, f"{lost:.0%} of the steps", va="center")
+        ax.text(11, 136, name, color=COLOURS[name], va="center")
+        ax.set(ylabel="steps", xlim=(11.2, -13), ylim=(0, 160))  # as time does, noise grows to the right
+    axes[1].set(xlabel=r"$\log\,\mathrm{SNR}(t)$")
     return fig
 
 
@@ -230,8 +228,8 @@ def precision() -> Figure:
     ax.loglog(t, np.abs(subtracted / exact - 1), ".", markersize=4, color=ORANGE)
     ax.loglog(t, np.abs(apart / exact - 1), ".", markersize=4, color=BLUE)
     ax.text(12, 8e-5, r"$1-\bar\alpha_t$ subtracted in float32", color=ORANGE)
-    ax.text(1.2, 3e-10, "kept apart, rounded to float32 at the end", color=BLUE)
-    ax.set(xlabel="$t$", ylabel="relative error", ylim=(1e-10, 1e-3))
+    ax.text(1, 2.5e-11, "kept apart, rounded to float32 at the end", color=BLUE)
+    ax.set(xlabel="$t$", ylabel="relative error", ylim=(1e-11, 1e-3))
     return fig
 
 

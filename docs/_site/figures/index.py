@@ -57,8 +57,8 @@ def there_and_back() -> Figure:
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
     again.hist(back[-1], bins=np.linspace(-2, 1.4, 60), density=True, orientation="horizontal", color=GREY, alpha=0.5)
-    for ax, name in ((data, "data"), (noise, "noise"), (again, "samples")):
-        ax.set_xlabel(name)
+    for ax, name in ((data, "data"), (noise, "noise"), (again, "data")):
+        ax.set_xlabel(name, labelpad=20)  # in line with the t of its neighbours
     data.set(ylabel="$x$", ylim=(-3.2, 3.2))
     for ax in axes[[0, 2, 3, 4]]:
         ax.tick_params(axis="y", left=False)

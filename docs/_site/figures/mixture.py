@@ -11,7 +11,7 @@ from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, Figure, figure
 SCHEDULE = forward.linear()
 MIXTURE = two_classes()
 MERGE = MIXTURE.merge_time(SCHEDULE)
-X = np.linspace(-3, 3, 601)[:, None]
+X = np.linspace(-3, 3, 301)[:, None]
 
 
 def _at(t: int, mixture: Mixture = MIXTURE) -> Mixture:
@@ -38,14 +38,19 @@ def merging() -> Figure:
     left.tick_params(axis="y", length=0)
     left.spines["left"].set_visible(False)
 
-    times = np.array(sorted({*range(0, 200, 20), *range(200, MERGE, 3), MERGE - 1, *range(220, 500, 20), 600, 800, 1000}))
+    times = np.array(
+        sorted({*range(0, 200, 20), *range(200, MERGE, 3), MERGE - 1, *range(220, 500, 20), 600, 800, 1000})
+    )
     found = {t: np.sort(_at(t).modes()[:, 0]) for t in times}
     two = times[times < MERGE]
     right.plot(two, [found[t][0] for t in two], color=ORANGE)
     right.plot(times, [found[t][-1] for t in times], color=BLUE)
     right.plot(two[-1], found[two[-1]][0], "o", color=ORANGE, markersize=5)
     right.annotate(
-        f"gone at\n$t = {MERGE}$", (two[-1], found[two[-1]][0]), (400, -1.1), va="center",
+        f"gone at\n$t = {MERGE}$",
+        (two[-1], found[two[-1]][0]),
+        (400, -1.1),
+        va="center",
         arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkB": 5},
     )
     right.text(330, 0.42, "trees", color=BLUE)
@@ -67,7 +72,9 @@ def score_field() -> Figure:
         rising = (score[:-1] < 0) & (score[1:] >= 0)
         falling = (score[:-1] > 0) & (score[1:] <= 0)
         bottom.plot(X[:-1, 0][falling], 0 * X[:-1, 0][falling], "o", color=INK, markersize=5)
-        bottom.plot(X[:-1, 0][rising], 0 * X[:-1, 0][rising], "o", markeredgecolor=INK, markerfacecolor="none", markersize=5)
+        bottom.plot(
+            X[:-1, 0][rising], 0 * X[:-1, 0][rising], "o", markeredgecolor=INK, markerfacecolor="none", markersize=5
+        )
         bottom.set(xlabel="$x_t$", xlim=(-2.6, 2.6), ylim=(-18, 18), xticks=(-2, 0, 2))
     axes[0, 0].set_ylabel("density")
     axes[1, 0].set_ylabel("score")
@@ -81,7 +88,9 @@ def denoiser() -> Figure:
     for (t, height), colour in zip(labels, (GREY, BLUE, GREEN, ORANGE, PINK), strict=True):
         ax.plot(x[:, 0], MIXTURE.denoise(x, SCHEDULE[t])[:, 0], color=colour)
         ax.text(2.06, height, f"$t = {t}$", color=colour, va="center")
-    for mean, name, end, side in zip(MIXTURE.means[:, 0], ("faces", "trees"), (2, -1.95), ("right", "left"), strict=True):
+    for mean, name, end, side in zip(
+        MIXTURE.means[:, 0], ("faces", "trees"), (2, -1.95), ("right", "left"), strict=True
+    ):
         ax.plot([-2, 2], [mean, mean], color=INK, linewidth=0.6, linestyle=(0, (2, 4)))
         ax.text(end, mean + 0.06, name, ha=side)
     ax.set(xlabel="what is seen, $x_t$", ylabel="best guess of $x_0$", xlim=(-2, 2.55), xticks=(-2, -1, 0, 1, 2))
@@ -150,11 +159,24 @@ def ring_score() -> Figure:
     for ax, t in zip(axes, (50, 200, 500), strict=True):
         mixture = _at(t, example)
         density = _density(mixture, fine)
-        ax.imshow(density / density.max(), extent=(-2.4, 2.4, -2.4, 2.4), origin="lower", cmap=shade, interpolation="bilinear")
+        ax.imshow(
+            density / density.max(), extent=(-2.4, 2.4, -2.4, 2.4), origin="lower", cmap=shade, interpolation="bilinear"
+        )
         score = mixture.score(coarse)
         size = np.linalg.norm(score, axis=-1, keepdims=True)
-        arrow = score / size * (0.35 + np.tanh(size / 5))  # the short ones lengthened, so that one sees where they point
+        # The short ones are lengthened, so that one sees where they point.
+        arrow = score / size * (0.35 + np.tanh(size / 5))
         arrow[size[..., 0] < 0.2] = 0
-        ax.quiver(*coarse.transpose(2, 0, 1), *arrow.transpose(2, 0, 1), color=ORANGE, scale=13, width=0.011, headwidth=3.6, headlength=4, headaxislength=4, minlength=0)
+        ax.quiver(
+            *coarse.transpose(2, 0, 1),
+            *arrow.transpose(2, 0, 1),
+            color=ORANGE,
+            scale=13,
+            width=0.011,
+            headwidth=3.6,
+            headlength=4,
+            headaxislength=4,
+            minlength=0,
+        )
         ax.set(title=f"$t = {t}$", aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2))
     return fig

@@ -13,7 +13,7 @@ from tinyddpm import forward, posterior
 from tinyddpm.forward import Step
 from tinyddpm.mixture import Mixture, two_classes
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, VIOLET, Figure, figure
 
 DATA = two_classes()
 SCHEDULE = forward.linear()
@@ -121,29 +121,30 @@ def weights() -> Figure:
     fig, ax = figure(height=2.7)
     ax.plot(t, posterior.mean(0.0, 1.0, step) / np.sqrt(step.alpha_bar_prev), color=BLUE)
     ax.plot(t, posterior.mean(1.0, 0.0, step) * np.sqrt(step.alpha), color=ORANGE)
-    ax.text(1.6, 0.88, r"guess from $x_0$: $\sqrt{\bar\alpha_{t-1}}\,x_0$", color=BLUE)
-    ax.text(45, 0.8, r"guess from $x_t$: $x_t/\sqrt{\alpha_t}$", color=ORANGE)
+    ax.text(7, 0.27, r"guess from $x_0$: $\sqrt{\bar\alpha_{t-1}}\,x_0$", color=BLUE)
+    ax.text(12, 0.74, r"guess from $x_t$: $x_t/\sqrt{\alpha_t}$", color=ORANGE)
     ax.set(xscale="log", xlabel="$t$", ylabel="weight in the mean", ylim=(0, 1.03), xlim=(1, 1000), yticks=[0, 0.5, 1])
     return fig
 
 
 def variances() -> Figure:
-    """The best variance of the step back for four data sets, as a share of beta."""
+    """The best variance of the step back for four kinds of data, as a share of beta."""
     t = np.unique(np.geomspace(2, 1000, 60).astype(int))
     steps = [SCHEDULE[i] for i in t]
     fig, ax = figure(height=2.9)
-    true = []
-    for step in steps:
-        q = DATA.diffuse(step.alpha_bar)
-        true.append(posterior.analytic_variance(step, _average(q, lambda x, q=q: q.score(x) ** 2)) / step.beta)
+    sharp = Mixture(DATA.weights, DATA.means, [2e-4, 2e-4])
+    for data, colour in ((DATA, GREEN), (sharp, BLUE)):
+        best = []
+        for step in steps:
+            q = data.diffuse(step.alpha_bar)
+            best.append(posterior.analytic_variance(step, _average(q, lambda x, q=q: q.score(x) ** 2)) / step.beta)
+        ax.plot(t, best, color=colour)
     ax.plot(t, [posterior.optimal_variance(s, 1.0) / s.beta for s in steps], color=GREY)
-    ax.plot(t, true, color=GREEN, lw=2.4)
-    ax.plot(t, [posterior.optimal_variance(s, 0.02) / s.beta for s in steps], color=BLUE, ls="--")
     ax.plot(t, [posterior.variance(s) / s.beta for s in steps], color=ORANGE)
     ax.text(2.1, 1.012, r"$\mathcal{N}(0, I)$: $\beta_t$", color=INK, va="bottom")
-    ax.text(1000, 0.77, "two classes", color=GREEN, ha="right")
-    ax.text(1000, 0.69, "one class of them", color=BLUE, ha="right")
-    ax.text(1000, 0.61, r"one point: $\tilde\beta_t$", color=ORANGE, ha="right")
+    ax.text(2.1, 0.925, "two classes", color=GREEN)
+    ax.text(2.1, 0.865, "sharp classes", color=BLUE)
+    ax.text(7, 0.68, r"one point: $\tilde\beta_t$", color=ORANGE)
     ax.set(xscale="log", xlabel="$t$", ylabel=r"variance$\;/\;\beta_t$", ylim=(0.44, 1.09), xlim=(2, 1000))
     return fig
 
@@ -159,8 +160,10 @@ def reverse_kernel() -> Figure:
         ax.plot(x, _density(kernel, x), color=BLUE, lw=2.2)
         ax.fill_between(x, _density(kernel, x), color=BLUE, alpha=0.12, lw=0)
         ax.set(title=rf"$\beta = {beta}$", xlabel="$x_{t-1}$", yticks=[], ylim=(0, None))
+        ax.locator_params(axis="x", nbins=4)
     axes[0].set_ylabel("density")
-    axes[0].text(-0.32, 0.4, "best\nGaussian", color=INK, ha="center", va="bottom", fontsize=10.5)
+    axes[0].text(-0.95, 0.44, "best\nGaussian", color=INK, ha="center", va="bottom", fontsize=11)
+    axes[0].set_ylim(0, 0.62)
     axes[0].text(-1.2, 0.05, "true", color=BLUE, ha="center", fontsize=11)
     return fig
 
@@ -225,7 +228,7 @@ def ancestral() -> Figure:
     right.hist(path[-1], bins=np.linspace(-2.2, 1.6, 62), density=True, orientation="horizontal", color=GREY, alpha=0.55)
     x = np.linspace(-2.2, 1.6, 500)
     right.plot(_density(DATA, x), x, color=INK, lw=1.6)
-    right.text(1.0, -1.9, "faces", color=ORANGE, ha="center")
+    right.text(1.35, -1.75, "faces", color=ORANGE, ha="center")
     right.text(1.0, 1.35, "trees", color=BLUE, ha="center")
     right.set(xlabel="density of $x_0$", xticks=[0, 1, 2])
     return fig
@@ -264,7 +267,7 @@ def _pixels(predict: Callable[[np.ndarray, Step], np.ndarray], rows: int, clip: 
 def clipping() -> Figure:
     """Clipping at every step against clipping once at the end, for two ways of being wrong."""
     truth = np.linspace(-1, 1, 5)
-    errors, bounds = np.geomspace(0.01, 0.5, 9), np.linspace(1.0, 4.0, 13)
+    errors, bounds = np.geomspace(0.01, 0.5, 9), np.linspace(1.25, 3.5, 10)
 
     def off(x: np.ndarray, step: Step) -> np.ndarray:
         return PIXEL.noise(x, step) + errors[:, None, None]
@@ -280,22 +283,22 @@ def clipping() -> Figure:
     left.set(xscale="log", yscale="log", xlabel="constant error $b$ of the noise", title="distance to the data")
     left.text(0.055, 0.3, "at the end", color=ORANGE, ha="center")
     left.text(0.2, 0.035, "every step", color=BLUE, ha="center")
-    right.set(xlabel="largest noise $c$ it can say", title="lost samples, %", ylim=(-1.5, 36))
+    right.set(xlabel="largest noise $c$ it can say", title="lost samples, %", ylim=(-2, 36))
     right.text(1.75, 18, "at the end", color=ORANGE)
-    right.text(1.1, 1.2, "every step", color=BLUE)
+    right.text(2.4, 2.2, "every step", color=BLUE)
     return fig
 
 
 def ddim() -> Figure:
     """The same starts, with fresh noise and without."""
-    start = np.random.default_rng(3).standard_normal((24, 1))
+    start = np.random.default_rng(11).standard_normal((24, 1))
     times = np.append(np.arange(1000, 1, -2), 1)
     fig, axes = figure(1, 2, height=2.8, sharey=True)
     for ax, eta, name in zip(axes, (1.0, 0.0), (r"$\eta = 1$", r"$\eta = 0$"), strict=True):
         path = np.stack([x[:, 0] for x in _ddim(start, times, eta)])
         for i in range(path.shape[1]):
             ax.plot(times[::3], path[::3, i], color=_colour(path[-1, i]), lw=0.9, alpha=0.8)
-        ax.set(title=name, xlabel="$t$", xlim=(1000, 0), ylim=(-3, 3), xticks=[1000, 500, 0])
+        ax.set(title=name, xlabel="$t$", xlim=(1000, 0), ylim=(-3, 3), xticks=[800, 400, 0])
     axes[0].set_ylabel("$x_t$")
     return fig
 
@@ -350,10 +353,10 @@ def coming_back() -> Figure:
         right.plot(last, 100 * ((back < VALLEY) == (clean < VALLEY)).mean(), "o", color=ORANGE, ms=5)
     right.axhline(100 * 5 / 9, color=GREY, lw=1, ls=":")
     left.axhline(2, color=GREY, lw=1, ls=":")
-    left.text(1000, 1.9, "two strangers: 2", color=INK, ha="right", va="top")
-    right.text(1000, 57, "by chance: 5/9", color=INK, ha="right", va="bottom")
+    left.text(20, 2.03, "two strangers: 2", color=INK, va="bottom")
+    right.text(20, 54.5, "by chance: 5/9", color=INK, va="top")
     left.text(330, 0.8, "exact", color=BLUE)
     left.text(440, 1.42, "sampled", color=ORANGE)
-    left.set(xlabel="$t$", title="mean squared difference", ylim=(-0.05, 2.15))
-    right.set(xlabel="$t$", title="same class, %", ylim=(50, 102))
+    left.set(xlabel="$t$", title="mean squared difference", ylim=(-0.05, 2.3))
+    right.set(xlabel="$t$", title="same class, %", ylim=(48, 102))
     return fig

@@ -1,0 +1,109 @@
+"""The built site as a reader meets it: every page in a browser that may reach nothing else."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlparse
+
+import pytest
+
+SITE = Path(__file__).resolve().parents[2] / "site"
+DOCS = SITE.parent / "docs"
+PAGES = ["", *sorted(f"{page.stem}/" for page in DOCS.glob("*.md") if page.stem != "index")]
+
+
+@pytest.fixture
+def page(browser, address):
+    """An empty page that notes whatever goes wrong on it."""
+    context = browser.new_context()
+    opened = context.new_page()
+    opened.wrong = []
+
+    def only_here(route):
+        if route.request.url.startswith((address, "data:", "blob:")):
+            route.continue_()
+        else:
+            opened.wrong.append(f"asked for {route.request.url}")
+            route.abort()
+
+    context.route("**/*", only_here)
+    opened.on("pageerror", lambda error: opened.wrong.append(f"error: {error}"))
+    opened.on("response", lambda r: opened.wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_loads_alone_and_its_formulas_are_set(page, address, path):
+    page.goto(address + path, wait_until="load")
+    text = page.inner_text("body")
+    # Code may show the sources of formulas; the text of the page may not.
+    prose = page.evaluate(
+        "() => { const b = document.body.cloneNode(true);"
+        " b.querySelectorAll('pre, code, annotation, script, style').forEach(e => e.remove()); return b.textContent }"
+    )
+    left = re.findall(r"\\\(|\\\[|\$\$|\[\[\w+", prose)
+    assert page.wrong == [] and left == [] and page.locator(".katex-error").count() == 0
+    assert len(text) > 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_phone_does_not_scroll_sideways(page, address, path):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(address + path, wait_until="load")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_everybody_can_read_it(page, address, path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme=scheme)
+    page.goto(address + path, wait_until="load")
+    # What KaTeX sets is thousands of spans in the colour of the text around them.
+    found = axe.run(page, context={"exclude": [[".katex"]]}).response["violations"]
+    told = [f"{v['id']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0]['failureSummary'][:300]}" for v in found]
+    assert told == []
+
+
+def test_an_equation_is_found_by_its_name(page, address):
+    page.goto(address, wait_until="load")
+    page.click("label[for=__search] >> visible=true") if not page.is_visible("input.md-search__input") else None
+    page.fill("input.md-search__input", "posterior.mean")
+    page.wait_for_selector(".md-search-result__item")
+    assert "posterior" in page.inner_text(".md-search-result__list")
+
+
+class Links(HTMLParser):
+    """What a page links to, and the anchors it has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.anchors = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if values.get("id"):
+            assert values["id"] not in self.anchors, f"two elements are called {values['id']}"
+            self.anchors.add(values["id"])
+        for name in ("href", "src", "xlink:href"):
+            if tag != "link" and values.get(name):
+                self.targets.append(values[name])
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_link_leads_somewhere(site, path):
+    broken = []
+    for target in Links((site / path / "index.html").read_text("utf-8")).targets:
+        where = urlparse(urljoin(f"http://site/{path}", target))
+        if where.netloc != "site" or where.scheme != "http":
+            continue
+        file = site / unquote(where.path).lstrip("/")
+        file = file / "index.html" if file.is_dir() else file
+        anchor = unquote(where.fragment)
+        if not file.is_file() or (
+            anchor and file.suffix == ".html" and anchor not in Links(file.read_text("utf-8")).anchors
+        ):
+            broken.append(target)
+    assert broken == []
