@@ -170,7 +170,7 @@ def test_the_optimal_variance_by_conditioning(step, data_var):
     assert_equal(posterior.optimal_variance(step, 1.0), step.beta)
 
 
-def over(marginal, n=20_001):
+def over(marginal, n=5_001):
     """Points on the line and their weights under a one-dimensional mixture, by the trapezoidal rule."""
     x = np.linspace(-10, 10, n)[:, None]
     return x, np.exp(marginal.log_prob(x)) * (x[1] - x[0])

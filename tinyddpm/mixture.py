@@ -147,22 +147,6 @@ class Mixture:
         """
         return self._given(x_t, step.alpha_bar, step.noise_var)
 
-    @equation("derived here", derived_from=[diffuse, forward.transition])
-    def reverse(self, x_t: Array, step: Step) -> Mixture:
-        r"""The true reverse kernel, where x was one step ago for one who sees x_t: a mixture for each sample.
-
-        $$
-        q(x_{t-1} \mid x_t) = \frac{q(x_t \mid x_{t-1})\,q(x_{t-1})}{q(x_t)}
-        $$
-
-        One Gaussian is all that a network's step can say; how far this is from one, the chapter on the posterior measures.
-
-        Args:
-            x_t: noisy samples, shape (..., d).
-            step: the schedule at t, for one time or for a batch of them.
-        """
-        return self._noised(step.alpha_bar_prev, step.noise_var_prev)._given(x_t, step.alpha, step.beta)
-
     @equation("derived here", derived_from=[posterior])
     def denoise(self, x_t: Array, step: Step) -> Array:
         r"""The best guess of x_0: what a perfect network would say.
@@ -197,6 +181,22 @@ class Mixture:
             In the shape of ``x_t``.
         """
         return forward.predict_noise(x_t, self.denoise(x_t, step), step)
+
+    @equation("derived here", derived_from=[diffuse, forward.transition])
+    def reverse(self, x_t: Array, step: Step) -> Mixture:
+        r"""The true reverse kernel, where x was one step ago for one who sees x_t: a mixture for each sample.
+
+        $$
+        q(x_{t-1} \mid x_t) = \frac{q(x_t \mid x_{t-1})\,q(x_{t-1})}{q(x_t)}
+        $$
+
+        One Gaussian is all that a network's step can say; how far this is from one, the chapter on the posterior measures.
+
+        Args:
+            x_t: noisy samples, shape (..., d).
+            step: the schedule at t, for one time or for a batch of them.
+        """
+        return self._noised(step.alpha_bar_prev, step.noise_var_prev)._given(x_t, step.alpha, step.beta)
 
     def modes(self) -> np.ndarray:
         r"""The peaks of the density: climb from every mean, and count as one what no valley divides.

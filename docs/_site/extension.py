@@ -13,7 +13,7 @@ import inspect
 import re
 import textwrap
 import xml.etree.ElementTree as etree
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Formulas(Treeprocessor):
     def run(self, root: etree.Element) -> None:
         for element in root.iter():
             if element.get("class") == "arithmatex":
-                tex = "".join(element.itertext())
+                tex = unescape("".join(element.itertext()))  # arithmatex hands displays over escaped
                 formula = maths.render(tex[2:-2].strip(), display=tex.startswith("\\["))
                 element[:] = []
                 element.set("class", "math")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def _step(alpha_bar_prev: float, beta: float) -> Step:
     return forward.Schedule.from_alpha_bar([alpha_bar_prev, alpha_bar_prev * (1 - beta)])[2]
 
 
-def _ancestral(count: int, last: int = 1000, start: np.ndarray | None = None, fresh: float = 1, seed: int = 0) -> Iterator[np.ndarray]:
+def _ancestral(
+    count: int, last: int = 1000, start: np.ndarray | None = None, fresh: float = 1, seed: int = 0
+) -> Iterator[np.ndarray]:
     """The exact denoiser's chain from t = `last` down to 0: every state."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((count, 1)) if start is None else start
@@ -53,14 +56,14 @@ def _ddim(x: np.ndarray, times: Any, eta: float = 0.0, seed: int = 0) -> Iterato
     """DDIM with the exact denoiser along falling times: every state."""
     rng = np.random.default_rng(seed)
     yield x
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         step, kept = SCHEDULE[t], SCHEDULE[s].alpha_bar
         x = posterior.ddim_step(x, DATA.noise(x, step), rng.standard_normal(x.shape), step.alpha_bar, kept, eta)
         yield x
 
 
 def _encode(x: np.ndarray, times: Any) -> np.ndarray:
-    for s, t in zip(times[:-1], times[1:], strict=True):
+    for s, t in pairwise(times):
         x = posterior.ddim_encode_step(x, DATA.noise(x, SCHEDULE[s]), SCHEDULE[s].alpha_bar, SCHEDULE[t].alpha_bar)
     return x
 
@@ -225,7 +228,9 @@ def ancestral() -> Figure:
     for i in range(36):
         left.plot(times[::5], path[::5, i], color=_colour(path[-1, i]), lw=0.8, alpha=0.75)
     left.set(xlabel="$t$", ylabel="$x_t$", xlim=(1000, 0), ylim=(-3, 3), xticks=[1000, 500, 0])
-    right.hist(path[-1], bins=np.linspace(-2.2, 1.6, 62), density=True, orientation="horizontal", color=GREY, alpha=0.55)
+    right.hist(
+        path[-1], bins=np.linspace(-2.2, 1.6, 62), density=True, orientation="horizontal", color=GREY, alpha=0.55
+    )
     x = np.linspace(-2.2, 1.6, 500)
     right.plot(_density(DATA, x), x, color=INK, lw=1.6)
     right.text(1.35, -1.75, "faces", color=ORANGE, ha="center")
@@ -246,7 +251,9 @@ def without_noise() -> Figure:
     right.plot(times, silent.var(1), color=VIOLET)
     right.text(500, 2.2, "with $z$", color=GREEN, ha="center", va="bottom")
     right.text(560, 2e-5, "$z = 0$", color=VIOLET, ha="center")
-    right.set(title="variance of $x_t$", xlabel="$t$", yscale="log", xlim=(1000, 0), ylim=(3e-8, 30), xticks=[1000, 500, 0])
+    right.set(
+        title="variance of $x_t$", xlabel="$t$", yscale="log", xlim=(1000, 0), ylim=(3e-8, 30), xticks=[1000, 500, 0]
+    )
     return fig
 
 
@@ -308,7 +315,7 @@ def encoding() -> Figure:
     fig, (left, right) = figure(1, 2, height=3.0)
     code = np.linspace(-3, 3, 241)[:, None]
     *_, end = _ddim(code, np.arange(1000, 0, -1))
-    left.plot(code[:, 0], end[:, 0], color=BLUE, lw=2.2)
+    left.plot(code[:, 0], end[:, 0], color=BLUE, lw=6, alpha=0.45)
     x = np.linspace(-2.1, 1.5, 1500)
     weights, means, stds = DATA.weights, DATA.means[:, 0], np.sqrt(DATA.variances)
     share = (weights * norm.cdf((x[:, None] - means) / stds)).sum(1)
