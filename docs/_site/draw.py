@@ -1,6 +1,6 @@
 """Draw the figures: all of a chapter as SVG for the build, or one as PNG to look at.
 
-    python docs/_site/draw.py forward.two_noises out.png
+python docs/_site/draw.py forward.two_noises out.png
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The Markdown extension: formulas, equations by name, figures, and the lists made of them.
 
-    $...$, $$...$$                      formulas (pymdownx.arithmatex finds them, KaTeX sets them)
-    [[eq:posterior.mean]]               alone on a line the numbered equation; inside one a link such as (2.6)
-    ![alt](figure:forward.two_noises)   a figure; the next line, in *italics*, is its caption
-    [[equations]], [[equation-graph]], [[bibliography]]     alone on a line, on their own pages
+$...$, $$...$$                      formulas (pymdownx.arithmatex finds them, KaTeX sets them)
+[[eq:posterior.mean]]               alone on a line the numbered equation; inside one a link such as (2.6)
+![alt](figure:forward.two_noises)   a figure; the next line, in *italics*, is its caption
+[[equations]], [[equation-graph]], [[bibliography]]     alone on a line, on their own pages
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import ast
 import inspect
 import re
 import textwrap
-import xml.etree.ElementTree as etree
+import xml.etree.ElementTree as etree  # noqa: N813 (as Markdown itself calls it)
 from html import escape, unescape
 from pathlib import Path
-from typing import Any
 
 from markdown import Extension, Markdown
 from markdown.blockprocessors import BlockProcessor
@@ -132,7 +131,9 @@ class EquationBlock(_Alone):
 
     def checks(self, notes: etree.Element, known: Equation) -> None:
         status, tests = self.book.report.status(known.name), self.book.report.tests(known.name)
-        where = etree.SubElement(notes, "details" if tests else "p", {"class": f"status status-{status.replace(' ', '-')}"})
+        where = etree.SubElement(
+            notes, "details" if tests else "p", {"class": f"status status-{status.replace(' ', '-')}"}
+        )
         summary = etree.SubElement(where, "summary") if tests else where
         summary.text = self.book.report.sentence(known.name)
         rows = etree.SubElement(where, "ul") if tests else None
@@ -249,7 +250,10 @@ def sources(known: Equation, lead: str = "Source: ") -> str:
     if not works:
         return "Derived here." if lead else "derived here"
     parts = [part.strip().partition(",") for part in known.source.split(";")]
-    links = (f"[{key}](bibliography.md#{work.anchor}){comma}{place}" for (key, comma, place), work in zip(parts, works, strict=True))
+    links = (
+        f"[{key}](bibliography.md#{work.anchor}){comma}{place}"
+        for (key, comma, place), work in zip(parts, works, strict=True)
+    )
     return lead + "; ".join(links) + ("." if lead else "")
 
 

@@ -15,7 +15,6 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 from _site import maths  # noqa: E402
 from _site.extension import Book  # noqa: E402
-
 from tinyddpm.equation import CHAPTERS  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.tinyddpm")
@@ -48,7 +47,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def on_post_page(output: str, **_: Any) -> str:
     """The theme leaves its search dialog without a name for screen readers."""
-    return output.replace('data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"')
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
 
 
 def on_post_build(**_: Any) -> None:

@@ -16,7 +16,7 @@ class Report:
         self.rows: dict[str, Any] = json.loads(path.read_text("utf-8"))["equations"] if path.is_file() else {}
 
     def status(self, name: str) -> str:
-        """"proved", "checked", "failed" or "unchecked"; "not run" without a report."""
+        """ "proved", "checked", "failed" or "unchecked"; "not run" without a report."""
         return self.rows[name]["status"] if name in self.rows else "not run"
 
     def tests(self, name: str) -> list[dict[str, Any]]:

@@ -97,9 +97,7 @@ def fit(config: Config) -> Report:
             step += 1
             # A young average forgets faster, or it would hold on to the random weights that it began with.
             decay = min(config.ema, step / (step + 10))
-            average = {
-                name: ema_update(average[name], w.detach(), decay) for name, w in model.named_parameters()
-            }
+            average = {name: ema_update(average[name], w.detach(), decay) for name, w in model.named_parameters()}
 
             if not loss.isfinite():
                 raise FloatingPointError(f"the loss is {loss:g} at step {step}; try an lr below {config.lr}")
@@ -107,9 +105,7 @@ def fit(config: Config) -> Report:
             mean = sum(recent) / len(recent)
             seconds = time.monotonic() - begun
             done = min(1.0, step / config.steps if config.steps else seconds / config.seconds)
-            bar.set_postfix_str(
-                f"loss {mean:.4f}, {step * config.batch / seconds:.0f} images/s", refresh=False
-            )
+            bar.set_postfix_str(f"loss {mean:.4f}, {step * config.batch / seconds:.0f} images/s", refresh=False)
             bar.update(done - bar.n)
             if step % LOG_EVERY == 0 or done == 1:
                 log.append(json.dumps({"step": step, "seconds": round(seconds, 3), "loss": mean}))

@@ -65,9 +65,7 @@ class UNet(nn.Module):
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
         wide, time_dims = 2 * width, 4 * width
         self.width = width
-        self.time = nn.Sequential(
-            nn.Linear(width, time_dims), nn.SiLU(), nn.Linear(time_dims, time_dims), nn.SiLU()
-        )
+        self.time = nn.Sequential(nn.Linear(width, time_dims), nn.SiLU(), nn.Linear(time_dims, time_dims), nn.SiLU())
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.down = ResidualBlock(width, width, time_dims)
         self.shrink = nn.Conv2d(width, width, 3, stride=2, padding=1)
@@ -83,9 +81,7 @@ class UNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         if x_t.ndim != 4 or x_t.shape[2] % 2 or x_t.shape[3] % 2:
-            raise ValueError(
-                f"x_t must be (batch, channels, even height, even width), got {tuple(x_t.shape)}"
-            )
+            raise ValueError(f"x_t must be (batch, channels, even height, even width), got {tuple(x_t.shape)}")
         time = self.time(time_embedding(t, self.width).to(x_t.dtype))
         full = self.down(self.enter(x_t), time)
         half = self.down_half(self.shrink(full), time)

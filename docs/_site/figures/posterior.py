@@ -264,9 +264,9 @@ PIXEL = Mixture(np.full(5, 0.2), np.linspace(-1, 1, 5)[:, None], np.zeros(5))
 def _pixels(predict: Callable[[np.ndarray, Step], np.ndarray], rows: int, clip: float | None) -> np.ndarray:
     """Samples of `PIXEL` by 250 steps with a wrong denoiser, for several sizes of the error at once."""
     rng, schedule = np.random.default_rng(0), forward.respace(SCHEDULE, range(4, 1001, 4))
-    x = np.repeat(rng.standard_normal((1, 2000, 1)), rows, axis=0)
+    x = np.repeat(rng.standard_normal((1, 1000, 1)), rows, axis=0)
     for i in range(schedule.T, 0, -1):
-        step, z = schedule[i], rng.standard_normal((1, 2000, 1)) + np.zeros((rows, 1, 1))
+        step, z = schedule[i], rng.standard_normal((1, 1000, 1)) + np.zeros((rows, 1, 1))
         x = posterior.ancestral_step(x, predict(x, step), z, step, step.beta, clip)
     return x[..., 0]
 
@@ -287,7 +287,13 @@ def clipping() -> Figure:
         ends = _pixels(off, len(errors), clip).clip(-1, 1)
         left.plot(errors, [wasserstein_distance(x, truth) for x in ends], color=colour, ls=style)
         right.plot(bounds, 100 * (abs(_pixels(shy, len(bounds), clip)) > 1.1).mean(1), color=colour, ls=style)
-    left.set(xscale="log", yscale="log", xlabel="constant error $b$ of the noise", title="distance to the data")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="constant error $b$ of the noise",
+        title="distance to the data",
+        ylim=(8e-3, 1.2),
+    )
     left.text(0.055, 0.3, "at the end", color=ORANGE, ha="center")
     left.text(0.2, 0.035, "every step", color=BLUE, ha="center")
     right.set(xlabel="largest noise $c$ it can say", title="lost samples, %", ylim=(-2, 36))
