@@ -716,7 +716,7 @@ def to_unit_range(pixels: Array) -> Array:
 
 @equation("Ho et al. 2020, Sec. 3.3", derived_from=[to_unit_range])
 def from_unit_range(x: Array) -> np.ndarray:
-    r"""Back to pixels: the nearest of 0..255; the only place where a sample is clipped.
+    r"""Back to pixels: the nearest of 0..255; only here is a finished sample clipped.
 
     $$
     p = \operatorname{round}\big(\min(\max(127.5\,(x + 1),\ 0),\ 255)\big)

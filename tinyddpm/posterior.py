@@ -189,11 +189,13 @@ def mean_from_noise(x_t: Array, noise: Array, step: Step) -> Array:
 
 @equation("Luo 2022, Three Equivalent Interpretations", derived_from=[mean_from_noise])
 def mean_from_score(x_t: Array, score: Array, step: Step) -> Array:
-    r"""The same mean, with the score, the gradient of log q(x_t), in the place of the noise.
+    r"""The mean of one step back, with the score, the gradient of log q(x_t), in the place of the noise.
 
     $$
     \tilde\mu_t = \frac{x_t + \beta_t\,\nabla_{x_t}\!\log q(x_t)}{\sqrt{\alpha_t}}
     $$
+
+    With the score of q(x_t) it is the mean of q(x_{t-1} given x_t); with that of q(x_t given x_0), the posterior's.
 
     Args:
         x_t: noisy sample, any shape.
@@ -247,7 +249,7 @@ def optimal_variance(step: Step, data_var: Array) -> Array:
 
 @equation("Sohl-Dickstein et al. 2015, Eq. 24", derived_from=[variance])
 def entropy_bounds(step: Step) -> tuple[Array, Array]:
-    r"""Lower and upper bound on the entropy of one coordinate of x_{t-1} given x_t, for any data of unit variance.
+    r"""Lower and upper bound on the entropy of one coordinate of x_{t-1} given x_t; the upper for data of unit variance.
 
     $$
     H_{\min} = \frac{1}{2}\log\big(2\pi e\,\tilde\beta_t\big), \quad H_{\max} = \frac{1}{2}\log\big(2\pi e\,\beta_t\big)

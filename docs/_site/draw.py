@@ -10,6 +10,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -77,11 +78,17 @@ def svg(figure: Figure, name: str) -> str:
 
 def write_chapter(chapter: str, folder: Path) -> None:
     """Draw a chapter; the folder appears only when all is done, so that a broken run leaves no half of it."""
-    begun = folder.with_suffix(".part")
-    begun.mkdir(parents=True, exist_ok=True)
-    for name, draw in figures(chapter).items():
-        (begun / f"{name}.svg").write_text(svg(draw(), f"{chapter}.{name}"), "utf-8")
-    begun.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as begun:
+        done = Path(begun, folder.name)
+        done.mkdir()
+        for name, draw in figures(chapter).items():
+            (done / f"{name}.svg").write_text(svg(draw(), f"{chapter}.{name}"), "utf-8")
+        try:
+            done.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another build was faster, with the same result
+                raise
 
 
 def write_preview(figure: str, path: Path) -> None:
