@@ -927,7 +927,7 @@ def check_operands(**operands: Array) -> None:
             raise TypeError(f"step must be a Step, as schedule[t] or schedule.at(t, like=x) gives it, got {step!r}")
         operands = {**operands, "step": step.alpha_bar}
     arrays = {name: value for name, value in operands.items() if hasattr(value, "shape") and value.shape != ()}
-    if len({type(value).__module__ for value in arrays.values()}) > 1:
+    if len({type(value).__module__.partition(".")[0] for value in arrays.values()}) > 1:
         kinds = ", ".join(f"{name} is a {_kind(value)}" for name, value in arrays.items())
         raise TypeError(f"all arrays must be of one library, but {kinds}")
     if len({tuple(value.shape) for value in arrays.values()}) > 1:

@@ -192,7 +192,7 @@ class ListBlock(_Alone):
                 etree.SubElement(parent, "h2", {"id": chapter}).text = f"{known.number.partition('.')[0]} {chapter}"
                 table = etree.SubElement(etree.SubElement(parent, "div", {"class": "equation-table"}), "table")
                 row = etree.SubElement(etree.SubElement(table, "thead"), "tr")
-                for title in ("", "function", "formula", "source", "state"):
+                for title in ("no.", "function", "formula", "source", "state"):
                     etree.SubElement(row, "th").text = title
                 body = etree.SubElement(table, "tbody")
             here = self.book.target(known).startswith("equations.md")
