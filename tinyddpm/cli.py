@@ -158,6 +158,8 @@ def cite(name: str) -> None:
     equations()
     known = find(name)
     print(f"({known.number}) {known.name}: {known.source}")
+    for origin in known.derived_from if known.source == bibliography.DERIVED else ():
+        print(f"from ({origin.number}) {origin.name}: {origin.source}")
     for reference in bibliography.cite(known.source):
         print(f"\n{reference.text}\n\n{reference.bibtex}")
 
