@@ -5,6 +5,7 @@ Nothing here imports PyTorch before it is needed, so that help comes at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tinyddpm: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads has enough, as in `tinyddpm equations | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
     except (ValueError, ArithmeticError, OSError) as problem:
         print(f"tinyddpm: {problem}", file=sys.stderr)
         return 2

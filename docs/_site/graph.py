@@ -8,7 +8,7 @@ from html import escape
 
 from tinyddpm.equation import Equation
 
-COLUMN, ROW, WIDTH, HEIGHT, EDGE = 214, 27, 186, 21, 8
+COLUMN, ROW, WIDTH, HEIGHT, EDGE = 250, 27, 186, 21, 8
 
 
 def svg(known: Sequence[Equation], address: Callable[[Equation], str], status: Callable[[str], str]) -> str:
@@ -42,7 +42,7 @@ def svg(known: Sequence[Equation], address: Callable[[Equation], str], status: C
     for e in linked.values():
         for origin in e.derived_from:
             (x, y), (to_x, to_y) = corner(origin), corner(e)
-            x, y, to_y, bend = x + WIDTH, y + HEIGHT / 2, to_y + HEIGHT / 2, COLUMN / 3
+            x, y, to_y, bend = x + WIDTH, y + HEIGHT / 2, to_y + HEIGHT / 2, (COLUMN - WIDTH) * 0.6
             parts.append(f'<path d="M{x:g} {y:g}C{x + bend:g} {y:g} {to_x - bend:g} {to_y:g} {to_x:g} {to_y:g}"/>')
     for e in linked.values():
         x, y = corner(e)
