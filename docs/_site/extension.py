@@ -124,7 +124,9 @@ class EquationBlock(_Alone):
         number = etree.SubElement(head, "a", {"class": "equation-number", "href": home})
         number.set("aria-label", f"Equation {known.number}, {known.name}")
         number.text = f"({known.number})"
-        self.stash(block, highlight(code(known), PythonLexer(), HtmlFormatter(cssclass="highlight equation-code")))
+        # Wrapped in <code>, for the theme makes that reachable by keyboard where it has to be scrolled.
+        setting = HtmlFormatter(cssclass="highlight equation-code", wrapcode=True)
+        self.stash(block, highlight(code(known), PythonLexer(), setting))
         notes = etree.SubElement(block, "div", {"class": "equation-notes"})
         etree.SubElement(notes, "p").text = " ".join(filter(None, (sources(known), origins(known))))
         self.checks(notes, known)
@@ -190,7 +192,8 @@ class ListBlock(_Alone):
             if known.chapter != chapter:
                 chapter = known.chapter
                 etree.SubElement(parent, "h2", {"id": chapter}).text = f"{known.number.partition('.')[0]} {chapter}"
-                table = etree.SubElement(etree.SubElement(parent, "div", {"class": "equation-table"}), "table")
+                box = etree.SubElement(parent, "div", {"class": "equation-table"})
+                table = etree.SubElement(box, "table", {"class": "equations"})  # a table with a class is not restyled
                 row = etree.SubElement(etree.SubElement(table, "thead"), "tr")
                 for title in ("no.", "function", "formula", "source", "state"):
                     etree.SubElement(row, "th").text = title

@@ -75,10 +75,11 @@ def test_everybody_can_read_it(page, address, path):
 
 def test_an_equation_is_found_by_its_name(page, address):
     page.goto(address, wait_until="load")
-    page.click("label[for=__search] >> visible=true") if not page.is_visible("input.md-search__input") else None
-    page.fill("input.md-search__input", "posterior.mean")
+    page.focus("input.md-search__input")
+    page.keyboard.type("posterior.mean")  # letter by letter: what is put in all at once is sometimes overlooked
     page.wait_for_selector(".md-search-result__item")
-    assert "posterior" in page.inner_text(".md-search-result__list")
+    found = page.eval_on_selector_all(".md-search-result__link", "links => links.map(link => link.href)")
+    assert any("#tinyddpm.posterior.mean" in link for link in found), found
 
 
 class Links(HTMLParser):
