@@ -130,6 +130,41 @@ def test_one_equation_is_picked_by_name(pytester):
     assert "forward.log_snr (1.24): checked; 1 tests, 7 examples, largest residual" in text
 
 
+def test_a_file_without_the_equation_is_not_imported(pytester):
+    pytester.makepyfile(
+        test_other="""
+            from tinyddpm import posterior
+            from tinyddpm.checker import checks
+
+            @checks(posterior.mean, posterior.variance)
+            def test_other():
+                pass
+
+            raise RuntimeError("imported")
+        """,
+        test_hidden="""
+            from tinyddpm import forward as f
+            from tinyddpm.checker import checks
+
+            some = [f.log_snr]
+
+            @checks(*some)
+            def test_hidden():
+                pass
+        """,
+        test_renamed="""
+            from tinyddpm import forward as f
+            from tinyddpm.checker import checks
+
+            @checks(f.log_snr)
+            def test_renamed():
+                pass
+        """,
+    )
+    result, _ = run(pytester, GOOD, "--equation", "forward.log_snr")
+    result.assert_outcomes(passed=3, deselected=2)
+
+
 def test_a_failed_check_is_a_failed_equation(pytester):
     result, _ = run(pytester, GOOD + WRONG, "test_it.py", "--equation-report", "report.json")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

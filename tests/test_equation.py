@@ -1,5 +1,6 @@
 """The registry: what it notes down, and what it refuses."""
 
+import importlib
 import math
 
 import numpy as np
@@ -57,6 +58,34 @@ def plain(x):
     """No formula here."""
 
 
+def again():
+    """Another function of the same name."""
+
+    def double(x):
+        """$$ y = x + x $$"""
+        return x + x
+
+    double.__qualname__ = "double"
+    return double
+
+
+def test_a_reloaded_module_registers_its_equations_again(tmp_path, monkeypatch):
+    lines = [
+        "from tinyddpm.equation import equation",
+        "@equation('Ho et al. 2020')",
+        "def f(x):",
+        "    '$$ y = x $$'",
+        "",
+    ]
+    (tmp_path / "notebook_chapter.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    chapter = importlib.import_module("notebook_chapter")
+    first = chapter.f
+    again = importlib.reload(chapter).f
+    assert first is not again and book.find("notebook_chapter.f").function is again
+    assert book.find("notebook_chapter.f").number == "N.1"
+
+
 @pytest.mark.parametrize(
     ("error", "words", "call"),
     [
@@ -64,11 +93,7 @@ def plain(x):
         (TypeError, ["source", "''"], lambda: book.equation("")(double)),
         (TypeError, ["source", "<function"], lambda: book.equation(double)),
         (TypeError, ["derived_from", "plain"], lambda: book.equation("Ho et al. 2020", derived_from=[plain])(double)),
-        (
-            ValueError,
-            ["test_equation.double", "already"],
-            lambda: [book.equation("Ho et al. 2020")(double) for _ in range(2)],
-        ),
+        (ValueError, ["test_equation.double", "already"], lambda: [book.equation("Ho")(f) for f in (double, again())]),
         (ValueError, ["'posterior.maen'", "posterior.mean"], lambda: book.find("posterior.maen")),
         (ValueError, ["plain", "not a registered equation"], lambda: book.find(plain)),
     ],

@@ -12,6 +12,7 @@ much, and a whole run fails when an equation has no check.
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import os
@@ -26,7 +27,7 @@ import numpy as np
 import pytest
 
 from . import equations
-from .equation import Array, find
+from .equation import Array, find, registry
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -146,6 +147,20 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--equation: {problem}") from None
     if not hasattr(config, "workerinput"):  # under xdist the one who hands out the work keeps the book
         config.pluginmanager.register(_Ledger(config), f"{PROPERTY}.ledger")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--equation`, do not even import a file whose checks are all of other equations: that takes the time."""
+    wanted = set(config.getoption("equation"))
+    if not wanted or collection_path.suffix != ".py":
+        return None
+    calls = [n for n in ast.walk(ast.parse(collection_path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+    if any(ast.unparse(call.func).endswith("proves") for call in calls):  # of which equation, it says when it runs
+        return None
+    said = [ast.unparse(a) for call in calls if ast.unparse(call.func).endswith("checks") for a in call.args]
+    meant = [{name for name in registry if f".{name}".endswith(f".{words}")} for words in said]
+    # What is not plainly the name of an equation may be any of them.
+    return not any(not names or names & wanted for names in meant) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

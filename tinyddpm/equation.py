@@ -89,9 +89,10 @@ def equation(source: str, derived_from: Iterable[Callable[..., Any]] = ()) -> Ca
         formula = re.search(r"\$\$(.+?)\$\$", inspect.getdoc(function) or "", re.DOTALL)
         if formula is None:
             raise ValueError(f"{name}: the docstring has no display formula ($$ ... $$)")
-        if name in registry:
+        before = registry.get(name)
+        if before and _written(before.function) != _written(function):  # the same lines again are a reloaded module
             raise ValueError(f"{name} is registered already: every equation needs a name of its own")
-        place = 1 + sum(other.chapter == chapter for other in registry.values())
+        place = before.place if before else 1 + sum(other.chapter == chapter for other in registry.values())
         registry[name] = Equation(function, source, origins, formula[1].strip(), place)
         return function
 
@@ -142,6 +143,11 @@ def _library(x: Array) -> Any:
 
 def _chapter(function: Callable[..., Any]) -> str:
     return function.__module__.rpartition(".")[2]
+
+
+def _written(function: Callable[..., Any]) -> tuple[str, int]:
+    """File and line of a function."""
+    return function.__code__.co_filename, function.__code__.co_firstlineno
 
 
 def _origin(function: Callable[..., Any]) -> Equation:
