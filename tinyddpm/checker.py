@@ -154,9 +154,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     wanted = set(config.getoption("equation"))
     if not wanted or collection_path.suffix != ".py":
         return None
-    calls = [n for n in ast.walk(ast.parse(collection_path.read_text("utf-8"))) if isinstance(n, ast.Call)]
-    if any(ast.unparse(call.func).endswith("proves") for call in calls):  # of which equation, it says when it runs
-        return None
+    tree = [*ast.walk(ast.parse(collection_path.read_text("utf-8")))]
+    if any(isinstance(n, ast.Attribute) and n.attr == "proves" for n in tree):
+        return None  # which equations it proves, it says when it runs
+    calls = [d for n in tree for d in getattr(n, "decorator_list", ()) if isinstance(d, ast.Call)]
     said = [ast.unparse(a) for call in calls if ast.unparse(call.func).endswith("checks") for a in call.args]
     meant = [{name for name in registry if f".{name}".endswith(f".{words}")} for words in said]
     # What is not plainly the name of an equation may be any of them.
