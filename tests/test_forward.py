@@ -81,8 +81,8 @@ def test_zero_terminal_snr_at_fifty_digits(name, T):
     scaled = [root[0] * (r - root[-1]) / (root[0] - root[-1]) for r in root]
     schedule = forward.zero_terminal_snr(forward.schedule(name, T))
     betas = [1 - (now / before) ** 2 for before, now in zip([mpmath.mpf(1), *scaled], scaled, strict=False)]
-    assert_equal(schedule.beta, floats([betas])[0], rtol=1e-12)
-    assert_equal(schedule.steps.alpha_bar, floats([[r**2 for r in scaled]])[0], rtol=1e-12)
+    assert_equal(schedule.beta, floats([betas])[0], rtol=1e-13)
+    assert_equal(schedule.steps.alpha_bar, floats([[r**2 for r in scaled]])[0], rtol=1e-13)
     assert schedule[T].alpha_bar == 0.0 and schedule[T].noise_var == 1.0
 
 

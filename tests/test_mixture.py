@@ -112,6 +112,20 @@ def test_the_reverse_kernel_is_bayes_rule(some, step):
     assert_equal(some.reverse(x_t, step).log_prob(x_prev), by_bayes, rtol=1e-7, atol=1e-7)
 
 
+@checks(Mixture.reverse)
+@given(
+    some=mixtures(d=1), step=steps(first=2).filter(lambda s: s.beta > 1e-3 and s.noise_var_prev > 1e-4), x_t=numbers()
+)
+def test_the_moments_of_the_reverse_kernel_by_integrals(some, step, x_t):
+    both = np.exp(some.diffuse(step.alpha_bar_prev).log_prob(GRID))
+    both *= stats.norm.pdf(x_t, math.sqrt(step.alpha) * GRID[:, 0], math.sqrt(step.beta))
+    assume(both.sum() > 1e-200)
+    mean = both @ GRID[:, 0] / both.sum()
+    kernel = some.reverse(np.array([[x_t]]), step)
+    assert_equal(kernel.mean(), np.array([[mean]]), atol=1e-9)
+    assert_equal(kernel.var(), np.array([[both @ (GRID[:, 0] - mean) ** 2 / both.sum()]]), rtol=1e-8, atol=1e-9)
+
+
 @checks(Mixture.denoise, Mixture.noise, Mixture.posterior, Mixture.reverse)
 def test_the_mean_of_a_batch_is_the_means_of_its_members():
     """Batches of times and both libraries give what single calls give."""

@@ -539,8 +539,8 @@ def test_the_grid_shows_every_sample_in_its_place(tmp_path):
     samples = np.linspace(-1, 1, 5).reshape(5, 1, 1, 1) * np.ones((5, 1, 4, 6))
     run.write_grid(tmp_path / "grid.png", samples)
     picture = image.imread(tmp_path / "grid.png")[..., 0]
-    assert picture.shape == (2 * 5 * 12, 3 * 7 * 12)
-    shades = picture.reshape(2, 60, 3, 84)[:, 10, :, 10].ravel()
+    assert picture.shape == (2 * (4 * 12 + 2), 3 * (6 * 12 + 2))
+    shades = picture.reshape(2, 50, 3, 74)[:, 10, :, 10].ravel()
     np.testing.assert_allclose(shades, [0, 0.25, 0.5, 0.75, 1, 1], atol=1 / 255)
 
 

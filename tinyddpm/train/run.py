@@ -73,16 +73,18 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_grid(path: Path, samples: np.ndarray) -> None:
-    """Write pictures in [-1, 1], shape (n, channels, height, width), as one PNG, enlarged if small."""
+    """Write pictures in [-1, 1], shape (n, channels, height, width), as one PNG; small ones are enlarged, smoothly."""
     n, _, height, width = samples.shape
-    columns = math.ceil(math.sqrt(n))
-    rows, scale = math.ceil(n / columns), max(1, 48 // height)
-    tiles = np.full((rows * columns, height + 1, width + 1, 3), 255, np.uint8)  # each with a white edge
-    tiles[:n, :height, :width] = np.moveaxis(forward.from_unit_range(samples), 1, 3)
-    grid = tiles.reshape(rows, columns, height + 1, width + 1, 3).swapaxes(1, 2)
-    grid = grid.reshape(rows * (height + 1), columns * (width + 1), 3).repeat(scale, 0).repeat(scale, 1)
+    columns, scale = math.ceil(math.sqrt(n)), max(1, 48 // height)
+    rows, edge = math.ceil(n / columns), 2
+    # The eye reads eight smooth strokes more easily than sixty-four squares.
+    large = torch.nn.functional.interpolate(torch.from_numpy(samples), scale_factor=scale, mode="bicubic")
+    height, width = large.shape[2:]
+    tiles = np.full((rows * columns, height + edge, width + edge, 3), 255, np.uint8)
+    tiles[:n, :height, :width] = np.moveaxis(forward.from_unit_range(large), 1, 3)
+    grid = tiles.reshape(rows, columns, height + edge, width + edge, 3).swapaxes(1, 2)
     png = BytesIO()
-    image.imsave(png, grid, format="png")
+    image.imsave(png, grid.reshape(rows * (height + edge), columns * (width + edge), 3), format="png")
     write(path, lambda file: file.write(png.getvalue()))
 
 
