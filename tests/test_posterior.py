@@ -161,11 +161,11 @@ def test_the_best_answers_give_the_mean_of_the_true_reverse_kernel(step, x):
 @given(step=steps(), data_var=positive())
 def test_the_optimal_variance_by_conditioning(step, data_var):
     """Var(x_{t-1} | x_t) for Gaussian data, from the two by two covariance matrix."""
-    before = step.alpha_bar_prev * data_var + step.noise_var_prev
-    precision = np.linalg.inv(
-        [[before, math.sqrt(step.alpha) * before], [math.sqrt(step.alpha) * before, step.alpha * before + step.beta]]
-    )
-    assert_equal(posterior.optimal_variance(step, data_var), 1 / precision[0, 0], rtol=1e-9)
+    with mpmath.workdps(50):
+        root = mpmath.sqrt(step.alpha)
+        before = mpmath.mpf(step.alpha_bar_prev) * data_var + step.noise_var_prev
+        covariance = mpmath.matrix([[before, root * before], [root * before, root**2 * before + step.beta]])
+        assert_equal(posterior.optimal_variance(step, data_var), float(1 / mpmath.inverse(covariance)[0, 0]))
     assert_equal(posterior.optimal_variance(step, 0.0), posterior.variance(step))
     assert_equal(posterior.optimal_variance(step, 1.0), step.beta)
 
