@@ -89,14 +89,23 @@ def test_zero_terminal_snr_at_fifty_digits(name, T):
 @checks(forward.respace)
 @given(data=st.data(), name=st.sampled_from(sorted(forward.SCHEDULES)))
 def test_a_respaced_schedule_has_the_same_alpha_bars(data, name):
-    full = forward.schedule(name, 50)
     taus = data.draw(st.lists(st.integers(1, 50), min_size=1, unique=True).map(sorted))
-    spaced = forward.respace(full, taus)
-    exact = exact_products(exact_betas(name, 50))
+    compare_respaced(name, 50, taus)
+
+
+@checks(forward.respace)
+@pytest.mark.parametrize("count", [1, 10, 50, 1000])
+@pytest.mark.parametrize("name", sorted(forward.SCHEDULES))
+def test_the_usual_respacings(name, count):
+    compare_respaced(name, 1000, list(range(1000 // count, 1001, 1000 // count)))
+
+
+def compare_respaced(name, T, taus):
+    """Every column against the products of the full schedule at fifty digits."""
+    exact = exact_products(exact_betas(name, T))
     kept = [exact[tau - 1] for tau in taus]
-    # A merged beta within 1e-6 of 1 leaves its alpha six digits fewer.
-    assert_equal(spaced.steps.alpha_bar, floats([kept])[0], rtol=1e-9)
-    assert_equal(spaced.steps.noise_var, floats([[1 - k for k in kept]])[0], rtol=1e-12)
+    betas = [1 - now / before for before, now in zip([mpmath.mpf(1), *kept], kept, strict=False)]
+    assert_equal(tuple(forward.respace(forward.schedule(name, T), taus).steps), floats(exact_steps(betas)), rtol=1e-13)
 
 
 @checks(forward.linear, forward.scaled_linear, forward.snr)
@@ -421,6 +430,7 @@ NAN = math.nan
         (ValueError, ["beta", "(0, 1]", "1.5", "t = 1"], lambda: Schedule([1.5])),
         (ValueError, ["beta", "(0, 1]", "nan"], lambda: Schedule([NAN])),
         (ValueError, ["beta", "at least one"], lambda: Schedule([])),
+        (ValueError, ["alpha", "1 - beta"], lambda: Schedule([0.5], alpha=[0.4])),
         (ValueError, ["alpha_bar", "fall"], lambda: Schedule.from_alpha_bar([0.5, 0.6])),
         (ValueError, ["T", "at least 1", "0"], lambda: forward.linear(0)),
         (ValueError, ["T", "whole", "2.5"], lambda: forward.cosine(2.5)),

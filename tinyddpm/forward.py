@@ -47,11 +47,15 @@ class Schedule:
     and device of ``x``; ``len(schedule)`` and ``schedule.T`` the number of steps; ``schedule.steps`` all of them at
     once, as arrays over t = 1..T.
 
+    Args:
+        beta: beta_1..beta_T, each in (0, 1].
+        alpha: 1 - beta, where more of its digits are known than subtracting leaves: near beta = 1, as in `respace`.
+
     Raises:
-        ValueError: when ``beta`` is empty, not one-dimensional, or has a value outside (0, 1].
+        ValueError: when ``beta`` is empty, not one-dimensional, or has a value outside (0, 1], or ``alpha`` is not 1 - beta.
     """
 
-    def __init__(self, beta: Array) -> None:
+    def __init__(self, beta: Array, alpha: Array | None = None) -> None:
         beta = np.array(beta, dtype=np.float64)
         if beta.ndim != 1 or beta.size == 0:
             raise ValueError(f"beta must be a list of at least one number, got shape {beta.shape}")
@@ -59,8 +63,14 @@ class Schedule:
             _check_within("beta", value, low=0.0, high=1.0, at=f" at t = {t}")
         with np.errstate(divide="ignore"):  # beta = 1 is allowed: its logarithm is minus infinity, noise_var is 1
             noise_var = -np.expm1(np.cumsum(np.log1p(-beta)))
-        kept = alpha_bar(beta)
-        self.steps = Step(beta, 1 - beta, kept, np.append(1.0, kept[:-1]), noise_var, np.append(0.0, noise_var[:-1]))
+        if alpha is None:
+            alpha, kept = 1 - beta, alpha_bar(beta)
+        else:
+            alpha = np.array(alpha, dtype=np.float64)
+            if alpha.shape != beta.shape or not np.allclose(alpha, 1 - beta, rtol=0, atol=1e-12):
+                raise ValueError(f"alpha must be 1 - beta, got {alpha!r}")
+            kept = np.cumprod(alpha)
+        self.steps = Step(beta, alpha, kept, np.append(1.0, kept[:-1]), noise_var, np.append(0.0, noise_var[:-1]))
         for column in self.steps:
             column.flags.writeable = False
         self._tables: dict[tuple[Any, ...], Array] = {}
@@ -293,10 +303,10 @@ def respace(schedule: Schedule, taus: Sequence[int]) -> Schedule:
     times = np.asarray(taus)
     if times.ndim != 1 or times.size == 0 or np.any(np.diff(times) <= 0):
         raise ValueError(f"taus must be rising times, at least one, got {taus!r}")
-    last = schedule._checked(times)[-1]
+    last, starts = schedule._checked(times)[-1], np.append(0, times[:-1])
     with np.errstate(divide="ignore"):  # beta = 1, as in `Schedule`
-        kept = np.log1p(-schedule.beta[:last])
-    return Schedule(-np.expm1(np.add.reduceat(kept, np.append(0, times[:-1]))))
+        merged = -np.expm1(np.add.reduceat(np.log1p(-schedule.beta[:last]), starts))
+    return Schedule(merged, alpha=np.multiply.reduceat(schedule.steps.alpha[:last], starts))
 
 
 @equation("Ho et al. 2020, Sec. 2")
