@@ -15,8 +15,6 @@ from __future__ import annotations
 import ast
 import functools
 import json
-import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
@@ -28,6 +26,7 @@ import pytest
 
 from . import equations
 from .equation import Array, find, registry
+from .files import write
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -228,30 +227,30 @@ class _Ledger:
         self.report = self._status()
         target = self.config.getoption("equation_report")
         if target:
-            _write(Path(target), json.dumps(self.report, indent=1))
+            write(Path(target), lambda file: file.write(json.dumps(self.report, indent=1).encode()))
         if self._is_whole_run() and session.exitstatus == pytest.ExitCode.OK and self._missing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.tests and not self.proved:
             return
-        write = terminalreporter.write_line
+        say = terminalreporter.write_line
         terminalreporter.section("equations")
         for name in self.config.getoption("equation"):
             row = self.report["equations"][name]
-            write(f"{name} ({row['number']}): {row['status']}; {len(row['tests'])} tests, {_shown(row)}")
+            say(f"{name} ({row['number']}): {row['status']}; {len(row['tests'])} tests, {_shown(row)}")
         if not self.config.getoption("equation"):
             summary = self.report["summary"]
-            write(
+            say(
                 f"{summary['equations']} equations, {summary['checked']} checked, {summary['proved']} proved; "
                 f"{summary['tests']} tests, {_shown(summary)}"
             )
         if self._is_whole_run():
             for reason, count in Counter(self.reasons.values()).most_common():
                 names = ", ".join(name for name, why in self.reasons.items() if why == reason)
-                write(f"not proved, since {reason} ({count}): {names}")
+                say(f"not proved, since {reason} ({count}): {names}")
             for text, missing in self._missing().items():
-                write(f"{text}: {', '.join(missing)}", red=True)
+                say(f"{text}: {', '.join(missing)}", red=True)
 
     def _missing(self) -> dict[str, list[str]]:
         """What makes a whole run fail: equations that nothing checks, or that are unproved without a reason."""
@@ -307,10 +306,3 @@ def _shown(row: dict[str, Any]) -> str:
 
 def _largest(residuals: Any) -> float | None:
     return max((residual for residual in residuals if residual is not None), default=None)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as new:
-        new.write(text)
-    os.replace(new.name, path)

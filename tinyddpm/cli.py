@@ -120,13 +120,14 @@ def draw(command: Sample) -> None:
         raise ValueError(f"n must be at least 1, got {command.n}")
     import numpy as np
 
+    from .files import write
     from .train import run
 
     samples = run.load(command.run).sample(command.n, command.steps, command.seed, command.sampler)
     if command.out.suffix == ".png":
         run.write_grid(command.out, samples)
     else:
-        run.write(command.out, lambda file: np.savez_compressed(file, samples=samples))
+        write(command.out, lambda file: np.savez_compressed(file, samples=samples))
     print(command.out)
 
 

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-COLOURS = {"proved": "proved", "checked": "checked", "failed": "failed", "unchecked": "unchecked", "not run": "unknown"}
-
 
 class Report:
     """The report of `pytest --equation-report=FILE`; empty when there is no such file."""
@@ -16,18 +14,13 @@ class Report:
         self.rows: dict[str, Any] = json.loads(path.read_text("utf-8"))["equations"] if path.is_file() else {}
 
     def status(self, name: str) -> str:
-        """ "proved", "checked", "failed" or "unchecked"; "not run" without a report."""
+        """One of "proved", "checked", "failed" or "unchecked"; "not run" without a report."""
         return self.rows[name]["status"] if name in self.rows else "not run"
 
     def tests(self, name: str) -> list[dict[str, Any]]:
-        """The tests of an equation, the cases of one test counted together."""
-        merged: dict[str, dict[str, Any]] = {}
-        for test in self.rows.get(name, {}).get("tests", []):
-            key = test["id"].partition("[")[0]
-            into = merged.setdefault(key, {"id": key, "line": test["line"], "cases": 0, "examples": 0})
-            into["cases"] += 1
-            into["examples"] += test["examples"]
-        return list(merged.values())
+        """The tests of an equation, the cases of one test counted as one."""
+        merged = {test["id"].partition("[")[0]: test["line"] for test in self.rows.get(name, {}).get("tests", [])}
+        return [{"id": key, "line": line} for key, line in merged.items()]
 
     def sentence(self, name: str) -> str:
         """Such as "proved; 3 checks, 600 examples, largest residual 2e-15"."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -18,6 +16,7 @@ import torch
 from matplotlib import image
 
 from .. import forward
+from ..files import write
 from . import sample
 from .config import Config
 from .unet import UNet
@@ -52,19 +51,6 @@ class Run:
             for done in range(0, n, 500)
         ]
         return torch.cat(parts).clamp(-1, 1).numpy()
-
-
-def write(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole or not at all: into another beside it, which takes its place once it is on disk."""
-    begun = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(begun, "wb") as file:
-            writer(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(begun, path)
-    finally:
-        begun.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
