@@ -20,6 +20,7 @@ from torch.autograd.functional import jacobian
 from tinyddpm import cli, forward, train
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule
+from tinyddpm.mixture import Mixture
 from tinyddpm.train import data, loop, run
 from tinyddpm.train.config import Config
 from tinyddpm.train.unet import UNet
@@ -302,6 +303,36 @@ def test_data_of_one_point_is_found(sampler, steps, variance, predicts):
     options = {"steps": steps, "variance": variance, "predicts": predicts, "dtype": torch.float64}
     x_0 = train.sample(ideal(schedule, point, 0.0, predicts), schedule, (3, 2, 2), seeded(0), sampler, **options)
     assert_equal(x_0, point.expand(3, 2, 2), rtol=1e-9)
+
+
+@checks(train.sample)
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("sampler", train.SAMPLERS)
+@pytest.mark.parametrize("predicts", ["x_0", "velocity"])
+def test_sampling_from_where_nothing_of_the_picture_is_left(sampler, steps, predicts):
+    """Two points, and a schedule that ends at alpha_bar = 0: the first answer is their mean, the last is one of them."""
+    schedule = forward.zero_terminal_snr(forward.linear(20))
+    assert schedule.steps.alpha_bar[-1] == 0
+    point = Mixture([0.5, 0.5], [[-0.5], [0.5]], [0.0, 0.0])
+
+    def model(x_t, t):
+        step = schedule[int(t[0])]
+        if step.alpha_bar == 0:
+            return {"x_0": 0 * x_t, "velocity": 0 * x_t}[predicts]
+        x_0 = point.denoise(x_t, step)
+        return {"x_0": x_0, "velocity": forward.velocity(x_0, forward.predict_noise(x_t, x_0, step), step)}[predicts]
+
+    options = {"steps": steps, "predicts": predicts, "clip": None, "dtype": torch.float64}
+    x_0 = train.sample(model, schedule, (200, 1), seeded(0), sampler, **options)
+    ends = torch.full_like(x_0, 0.0 if steps == 1 else 0.5)
+    assert_equal(x_0.abs(), ends, rtol=1e-9)
+    assert steps == 1 or abs((x_0 > 0).sum() - 100) < 4 * 50**0.5  # four standard errors
+
+
+def test_noise_tells_nothing_where_nothing_of_the_picture_is_left():
+    for sampler in train.SAMPLERS:
+        with pytest.raises(ValueError, match="alpha_bar must be above 0 here"):
+            train.sample(lambda x, t: x, forward.zero_terminal_snr(forward.linear(5)), (2,), seeded(0), sampler)
 
 
 @checks(train.sample_path)

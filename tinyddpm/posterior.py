@@ -369,8 +369,13 @@ def ddim_step(x_t: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_
         eta: how much of the noise is fresh, in [0, 1].
     """
     check_operands(x_t=x_t, noise=noise, z=z, alpha_bar_t=alpha_bar_t, alpha_bar_s=alpha_bar_s, eta=eta)
-    sigma = ddim_sigma(check_signal(alpha_bar_t=alpha_bar_t), alpha_bar_s, eta)
-    x_0 = (x_t - sqrt(1 - alpha_bar_t) * noise) / sqrt(alpha_bar_t)
+    x_0 = (x_t - sqrt(1 - alpha_bar_t) * noise) / sqrt(check_signal(alpha_bar_t=alpha_bar_t))
+    return ddim_renoise(x_0, noise, z, alpha_bar_t, alpha_bar_s, eta)
+
+
+def ddim_renoise(x_0: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_s: Array, eta: Array) -> Array:
+    """The second half of `ddim_step`, from a predicted x_0; it holds where alpha_bar_t is 0 too."""
+    sigma = ddim_sigma(alpha_bar_t, alpha_bar_s, eta)
     # 1 - alpha_bar_s - sigma^2, as a sum of what is never negative: the difference could round below 0
     old = (1 - alpha_bar_s) * (1 - eta**2 + eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * alpha_bar_t / alpha_bar_s)
     return sqrt(alpha_bar_s) * x_0 + sqrt(old) * noise + sigma * z

@@ -222,13 +222,15 @@ def sample_path(
         step, t = respaced[i], torch.full((x.shape[0],), times[i - 1], device=x.device)
         z = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
         with torch.no_grad():
-            noise = _noise(_check_shape("model(x_t, t)", model(x, t), x.shape), x, step, predicts)
+            answer = _check_shape("model(x_t, t)", model(x, t), x.shape)
+            x_0 = predicted_x0(answer, x, step, predicts)  # every step goes by x_0: it is known at alpha_bar = 0 too
+            x_0 = x_0 if clip is None else x_0.clamp(-clip, clip)
             if sampler == "ddim":
-                noise = noise if clip is None else _clipped(noise, x, step, clip)
-                x = posterior.ddim_step(x, noise, z, step.alpha_bar, step.alpha_bar_prev, eta)
+                noise = forward.predict_noise(x, x_0, step)
+                x = posterior.ddim_renoise(x_0, noise, z, step.alpha_bar, step.alpha_bar_prev, eta)
             else:
                 var = step.beta if variance == "beta" else posterior.variance(step)
-                x = posterior.ancestral_step(x, noise, z, step, var, clip)
+                x = forward.reparameterize(posterior.mean(x, x_0, step), var, z if i > 1 else 0 * z)
         yield x
 
 
@@ -261,16 +263,11 @@ def sample(
     return x_0
 
 
-def _noise(answer: Array, x_t: Array, step: Step, predicts: str) -> Array:
-    """The noise that the model's answer amounts to."""
-    if predicts == "x_0":
-        return forward.predict_noise(x_t, answer, step)
-    return forward.noise_from_velocity(x_t, answer, step) if predicts == "velocity" else answer
-
-
-def _clipped(noise: Array, x_t: Array, step: Step, clip: float) -> Array:
-    """The noise that belongs to the clipped x_0."""
-    return forward.predict_noise(x_t, forward.predict_x0(x_t, noise, step).clamp(-clip, clip), step)
+def predicted_x0(answer: Array, x_t: Array, step: Step, predicts: str) -> Array:
+    """The x_0 that the model's answer amounts to."""
+    if predicts == "noise":
+        return forward.predict_x0(x_t, answer, step)
+    return forward.x0_from_velocity(x_t, answer, step) if predicts == "velocity" else answer
 
 
 def _check_name(name: str, value: str, allowed: Sequence[str]) -> None:
