@@ -45,6 +45,8 @@ UNPROVED = {
     train.training_loss: ARRAYS,
     train.sample_path: STEPS,
     train.sample: STEPS,
+    train.encode: STEPS,
+    train.interpolate: ARRAYS,
 }
 """The equations that are not plain algebra, and why; a test below holds that they could not be proved."""
 
@@ -65,6 +67,7 @@ def share(name):
 ALPHA, KEPT, ALPHA_PREV, ETA = share("a"), share("b"), share("c"), symbol("eta")
 ALPHA_BAR = sympy.factor(ALPHA * KEPT)
 STEP = Step(*map(sympy.factor, (1 - ALPHA, ALPHA, ALPHA_BAR, KEPT, 1 - ALPHA_BAR, 1 - KEPT)))
+BEFORE = sympy.factor(ALPHA_BAR * share("d"))
 X_0, X_T = symbol("x_0"), symbol("x_t")
 
 LETTERS = {
@@ -82,6 +85,13 @@ ARGUMENTS = {
     "step_prev": (Step(1 - ALPHA_PREV, ALPHA_PREV, *[symbol("unused")] * 4), {r"\alpha_{t-1}": ALPHA_PREV}),
     "alpha_bar_t": (ALPHA_BAR, {}),
     "alpha_bar_s": (KEPT, {r"\bar\alpha_s": KEPT}),
+    "alpha_bar_before": (
+        BEFORE,
+        {
+            rf"\lambda_{at}": sympy.log(kept / (1 - kept)) / 2
+            for at, kept in {"u": BEFORE, "t": ALPHA_BAR, "s": KEPT}.items()
+        },
+    ),
     "eta": (
         ETA,
         {
@@ -96,6 +106,7 @@ ARGUMENTS = {
 }
 for name, letter in {
     "x_0": "x_0",
+    "x_0_before": "x_0'",
     "x_t": "x_t",
     "x_s": "x_s",
     "x_prev": "x_{t-1}",

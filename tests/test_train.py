@@ -1,29 +1,21 @@
-"""Chapter 6: Algorithms 1 and 2 against closed forms of Gaussian data, the trainer against itself, the command line."""
+"""Chapter 6: Algorithms 1 and 2 against closed forms of Gaussian data; the measures of quality against known distances."""
 
 import itertools
-import json
 import math
-import subprocess
-import sys
-from dataclasses import replace
 from fractions import Fraction
 
 import mpmath
 import numpy as np
 import pytest
-import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 
-from tinyddpm import cli, forward, train
+from tinyddpm import forward, train
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule
 from tinyddpm.mixture import Mixture
-from tinyddpm.train import data, loop, run
-from tinyddpm.train.config import Config
-from tinyddpm.train.unet import UNet
 
 from .strategies import betas, numbers, positive
 
@@ -393,7 +385,7 @@ def test_watching_leaves_the_watchers_gradients_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "euler"}, "sampler must be one of ancestral, ddim, got 'euler'"),
+        ({"sampler": "euler"}, "sampler must be one of ancestral, ddim, second_order, got 'euler'"),
         ({"variance": "learned"}, "variance must be one of beta, posterior"),
         ({"predicts": "score"}, "predicts must be one of noise, x_0, velocity"),
         ({"steps": 0}, r"steps must lie in 1..10, got 0"),
@@ -401,6 +393,7 @@ def test_watching_leaves_the_watchers_gradients_alone():
         ({"clip": 0.0}, "clip must be above 0"),
         ({"clip": -1.0, "sampler": "ddim"}, "clip must be above 0"),
         ({"eta": 1.5, "sampler": "ddim"}, "eta must lie in"),
+        ({"start": torch.zeros(3)}, r"start must have the shape \(2,\), got \(3,\)"),
     ],
 )
 def test_sampling_refuses_what_is_not_allowed(options, message):
@@ -408,275 +401,98 @@ def test_sampling_refuses_what_is_not_allowed(options, message):
         train.sample(lambda x, t: x, forward.linear(10), (2,), seeded(0), **options)
 
 
-# The network and the pictures. ---------------------------------------------------------------------------------------
+# Few steps, guidance, and the way there and back. --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 10, 6)])
-def test_the_network_begins_at_zero_and_keeps_the_shape(shape):
-    model, x, t = UNet(shape[0], width=8), torch.randn(4, *shape, generator=seeded(0)), torch.tensor([1, 2, 500, 1000])
-    assert torch.equal(model(x, t), torch.zeros(4, *shape))
-
-
-def awake(width=8):
-    """A network none of whose weights are 0."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = UNet(1, width)
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
-    return model
-
-
-def test_each_answer_depends_on_its_own_picture_and_time_alone():
-    model, x, t = awake(), torch.randn(3, 1, 8, 8, generator=seeded(0)), torch.tensor([3, 300, 900])
-    together = model(x, t)
-    apart = torch.cat([model(x[i : i + 1], t[i : i + 1]) for i in range(3)])
-    assert_equal(together, apart, rtol=1e-4, atol=1e-4)
-    later = model(x, torch.tensor([3, 301, 900]))
-    assert torch.allclose(together[[0, 2]], later[[0, 2]], atol=1e-4)
-    assert (together[1] - later[1]).abs().max() > 1e-2
-
-
-def test_the_network_refuses_what_it_cannot_halve():
-    for shape in ((2, 1, 7, 8), (2, 1, 8, 7), (2, 8, 8)):
-        with pytest.raises(ValueError, match="x_t must be"):
-            UNet(1, 8)(torch.zeros(shape), torch.ones(2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="width must be a multiple of 8, got 12"):
-        UNet(1, 12)
-
-
-def test_the_digits_are_two_halves_between_minus_one_and_one():
-    found = data.load("digits")
-    pictures = np.concatenate([found.train, found.held_out])
-    assert pictures.shape == (1797, 1, 8, 8) and pictures.dtype == np.float32
-    assert (pictures.min(), pictures.max()) == (-1, 1) and len(np.unique(pictures)) == 17
-    counts = np.bincount(found.train_labels) - np.bincount(found.held_out_labels)
-    assert abs(counts).max() <= 1 and len(counts) == 10
-    assert len({picture.tobytes() for picture in found.train} & {picture.tobytes() for picture in found.held_out}) < 10
-    assert all(map(np.array_equal, found, data.load("digits")))
-    with pytest.raises(ValueError, match="data must be one of digits, got 'letters'"):
-        data.load("letters")
-
-
-# The trainer. --------------------------------------------------------------------------------------------------------
-
-TINY = Config(steps=4, width=8, batch=8, T=20)
-
-
-def tensors(path):
-    with safetensors.safe_open(path / "model.safetensors", "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Three short runs: twice the same, and once with another seed."""
-    out, before = tmp_path_factory.mktemp("runs"), torch.get_rng_state()
-    reports = [loop.fit(replace(TINY, out=out, seed=seed)) for seed in (0, 0, 1)]
-    assert torch.equal(torch.get_rng_state(), before)  # nothing seeds, or draws, globally
-    return out, reports
-
-
-def test_a_seed_repeats_a_run_bit_for_bit(trained):
-    out, _ = trained
-    first, again, other = (tensors(out / f"digits-{number}") for number in (1, 2, 3))
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    begun_elsewhere = (first["raw.enter.weight"] - other["raw.enter.weight"]).abs().max()
-    assert begun_elsewhere > 0.05  # further than four steps could take it
-    assert {name.split(".")[0] for name in first} == {"average", "raw"}
-    pictures = [(out / f"digits-{number}" / "samples.png").read_bytes() for number in (1, 2, 3)]
-    assert pictures[0] == pictures[1] != pictures[2]
-
-
-def test_a_run_leaves_whole_files_and_a_report(trained):
-    out, (report, *_) = trained
-    files = {path.name for path in (out / "digits-1").iterdir()}
-    assert files == {"config.json", "model.safetensors", "log.jsonl", "samples.png", "report.json"}
-    assert json.loads((out / "digits-1" / "report.json").read_text()) == vars(report)
-    raw = [value for name, value in tensors(out / "digits-1").items() if name.startswith("raw.")]
-    assert report.parameters == sum(value.numel() for value in raw)
-    assert report.steps == 4 and 0 < report.held_out_loss < 2
-    assert "digits-1" in str(report) and "samples.png" in str(report)
-    assert [json.loads(line)["step"] for line in (out / "digits-1" / "log.jsonl").read_text().splitlines()] == [4]
-
-
-def test_a_run_is_loaded_with_its_averaged_weights(trained):
-    out, _ = trained
-    loaded = run.load(out / "digits-1")
-    assert loaded.config == replace(TINY, out=out) and loaded.shape == (1, 8, 8)
-    assert torch.equal(loaded.model.enter.weight, tensors(out / "digits-1")["average.enter.weight"])
-    samples = loaded.sample(5, 10, seed=0)
-    assert samples.shape == (5, 1, 8, 8) and samples.dtype == np.float32 and abs(samples).max() <= 1
-    assert np.array_equal(samples, loaded.sample(5, 10, seed=0))
-    with pytest.raises(ValueError, match=r"steps must lie in 1..20, got 21"):
-        loaded.sample(5, 21, seed=0)
-
-
-def test_training_helps(tmp_path):
-    pictures = torch.from_numpy(data.load("digits").held_out)
-    report = loop.fit(replace(TINY, out=tmp_path, steps=60, batch=64, lr=5e-3))
-    untrained = loop.evaluate(lambda x, t: 0 * x, pictures, forward.cosine(20), "velocity")
-    assert report.held_out_loss < 0.8 * untrained
-    assert 0.8 < untrained < 1.1  # velocity has about the variance of the data
-
-
-def test_the_clock_ends_a_run(tmp_path):
-    report = loop.fit(replace(TINY, out=tmp_path, steps=None, seconds=0.05))
-    assert 0.05 <= report.seconds < 5 and report.steps >= 1
-
-
-def test_a_run_that_is_interrupted_keeps_what_it_learned(tmp_path, monkeypatch):
-    calls = itertools.count()
-
-    def interrupted(*arguments):
-        if next(calls) == 3:
-            raise KeyboardInterrupt
-        return train.training_loss(*arguments)
-
-    monkeypatch.setattr(loop, "training_loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        loop.fit(replace(TINY, out=tmp_path, steps=100))
-    assert run.load(tmp_path / "digits-1").sample(1, 2, seed=0).shape == (1, 1, 8, 8)
-
-
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "training_loss", lambda *_: torch.tensor([math.nan], requires_grad=True))
-    with pytest.raises(FloatingPointError, match="loss is nan at step 1"):
-        loop.fit(replace(TINY, out=tmp_path))
-    with pytest.raises(ValueError, match="stopped before its first save"):
-        run.load(tmp_path / "digits-1")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "kept"
-    run.write(path, lambda file: file.write(b"old"))
-    with open(path, "rb") as reader:
-        run.write(path, lambda file: file.write(b"new"))
-        assert reader.read() == b"old"  # who has it open keeps the old file, whole
-    assert path.read_bytes() == b"new"
-
-    def fails(file):
-        file.write(b"ne")
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space left"):
-        run.write(path, fails)
-    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
-
-
-def test_the_grid_shows_every_sample_in_its_place(tmp_path):
-    from matplotlib import image
-
-    samples = np.linspace(-1, 1, 5).reshape(5, 1, 1, 1) * np.ones((5, 1, 4, 6))
-    run.write_grid(tmp_path / "grid.png", samples)
-    picture = image.imread(tmp_path / "grid.png")[..., 0]
-    assert picture.shape == (2 * (4 * 12 + 2), 3 * (6 * 12 + 2))
-    shades = picture.reshape(2, 50, 3, 74)[:, 10, :, 10].ravel()
-    np.testing.assert_allclose(shades, [0, 0.25, 0.5, 0.75, 1, 1], atol=1 / 255)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    {
-        "data": "letters",
-        "schedule": "sine",
-        "predicts": "score",
-        "T": 0,
-        "batch": 0,
-        "steps": 0,
-        "seconds": 0.0,
-        "lr": math.nan,
-        "ema": 1.0,
-        "width": 12,
-        "seed": -1,
-    }.items(),
+@checks(train.second_order_step)
+@given(
+    x=st.lists(numbers(), min_size=3, max_size=3),
+    shares=st.lists(st.integers(1, 999), min_size=3, max_size=3, unique=True).map(sorted),
 )
-def test_a_config_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, field, value):
-    with pytest.raises(ValueError, match=f"{field} must"):
-        loop.fit(replace(TINY, out=tmp_path / "runs", **{field: value}))
-    assert not (tmp_path / "runs").exists()
+def test_the_second_order_step_as_its_paper_writes_it(x, shares):
+    """With signal and noise as alpha and sigma, h the steps of their log-ratio, and r the ratio of two such steps."""
+    u, t, s = (mpmath.mpf(share) / 1000 for share in shares)
+    lam = [mpmath.log(mpmath.sqrt(a) / mpmath.sqrt(1 - a)) for a in (u, t, s)]
+    h, r = lam[2] - lam[1], (lam[1] - lam[0]) / (lam[2] - lam[1])
+    ahead = (1 + 1 / (2 * r)) * x[1] - 1 / (2 * r) * x[2]
+    expected = mpmath.sqrt((1 - s) / (1 - t)) * x[0] - mpmath.sqrt(s) * mpmath.expm1(-h) * ahead
+    found = train.second_order_step(*x, *(share / 1000 for share in shares))
+    assert_equal(found, float(expected), atol=1e-9)
 
 
-# The command line. ---------------------------------------------------------------------------------------------------
-
-
-def test_train_prints_where_the_samples_are(tmp_path, capsys):
-    arguments = ["train", "--steps", "1", "--width", "8", "--batch", "2", "--T", "5", "--out", str(tmp_path / "runs")]
-    assert cli.main(arguments) == 0
-    assert str(tmp_path / "runs" / "digits-1" / "samples.png") in capsys.readouterr().out
-
-
-def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
-    folder = str(trained[0] / "digits-1")
-    for file in ("grid.png", "numbers.npz"):
-        assert cli.main(["sample", folder, "--n", "3", "--steps", "5", "--out", str(tmp_path / file)]) == 0
-        assert str(tmp_path / file) in capsys.readouterr().out
-    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
-    samples = np.load(tmp_path / "numbers.npz")["samples"]
-    assert samples.shape == (3, 1, 8, 8) and abs(samples).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ["train", "--schedule", "sine"],
-            "schedule must be one of linear, scaled_linear, proportional, cosine, got 'sine'",
-        ),
-        (["train", "--T", "0"], "T must be a whole number of at least 1, got 0"),
-        (["train", "--data", "letters"], "data must be one of digits, got 'letters'"),
-        (["sample", "RUNS/digits-9"], "digits-1"),
-        (["sample", "RUNS/digits-1", "--steps", "21"], "steps must lie in 1..20, got 21"),
-        (["sample", "RUNS/digits-1", "--sampler", "euler"], "sampler must be one of ancestral, ddim, got 'euler'"),
-        (["sample", "RUNS/digits-1", "--n", "0"], "n must be at least 1, got 0"),
-        (["sample", "RUNS/digits-1", "--out", "samples.jpg"], "out must end in .png or .npz, got 'samples.jpg'"),
-        (["sample", "RUNS/digits-1", "--out", "nowhere/a.png"], "out must be in a folder that exists"),
-        (["cite", "posterior.meen"], "posterior.mean"),
-    ],
+@checks(train.second_order_step)
+@given(
+    x_t=numbers(), x_0=numbers(), kept=st.lists(st.floats(0.01, 0.99), min_size=3, max_size=3, unique=True).map(sorted)
 )
-def test_a_mistake_gets_one_line_and_leaves_nothing(trained, tmp_path, monkeypatch, capsys, arguments, said):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main([argument.replace("RUNS", str(trained[0])) for argument in arguments]) == 2
-    captured = capsys.readouterr()
-    assert said in captured.err and captured.err.count("\n") == 1 and not captured.out
-    assert not list(tmp_path.iterdir())
+def test_an_x0_that_stays_is_stepped_to_as_ddim_does(x_t, x_0, kept):
+    u, t, s = kept
+    noise = (x_t - t**0.5 * x_0) / (1 - t) ** 0.5
+    assert_equal(train.second_order_step(x_t, x_0, x_0, u, t, s), s**0.5 * x_0 + (1 - s) ** 0.5 * noise, atol=1e-12)
 
 
-def test_an_unknown_option_exits_with_2(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(["train", "--stps", "3"])
-    assert exit_.value.code == 2 and "--steps" in capsys.readouterr().err
+@checks(train.second_order_step, train.sample_path)
+def test_twice_the_steps_leave_a_quarter_of_the_error_and_a_half_for_ddim():
+    """The way without fresh noise is known for Gaussian data: the standard deviation shrinks with that of the marginal."""
+    schedule, var = forward.cosine(4000), 0.1
+    model, x_T = ideal(schedule, 0.0, var), torch.ones(1, dtype=torch.float64)
+    left = kept(schedule, 1)  # the last step, from t = 1, is the guess of x_0
+    a_T = kept(schedule, 4000)
+    exact = (var * left + 1 - left) ** 0.5 / (var * a_T + 1 - a_T) ** 0.5 * left**0.5 * var / (var * left + 1 - left)
+    errors = {}
+    for sampler in ("ddim", "second_order"):
+        for steps in (50, 100, 200):
+            options = {"steps": steps, "clip": None, "dtype": torch.float64, "start": x_T}
+            found = train.sample(model, schedule, (1,), seeded(0), sampler, **options)
+            errors[sampler, steps] = abs(found.item() - exact)
+    for sampler, order in (("ddim", 1), ("second_order", 2)):
+        orders = [math.log2(errors[sampler, n] / errors[sampler, 2 * n]) for n in (50, 100)]
+        assert all(abs(found - order) < 0.25 for found in orders), (sampler, orders)
 
 
-def test_equations_fit_the_screen(capsys):
-    assert cli.main(["equations"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 120
-    (row,) = (line for line in lines if "posterior.mean(" in line)
-    assert row.split()[1:5] == ["posterior.mean(x_t,", "x_0,", "step)", "Ho"] and row.endswith("Ho et al. 2020, Eq. 7")
+def test_guidance_asks_for_the_class_and_for_none():
+    x, t, labels = normal(3, 2), torch.tensor([1, 2, 3]), torch.tensor([0, 4, 2])
+
+    def model(x_t, t, labels):
+        return x_t * t[:, None] + labels[:, None]
+
+    assert_equal(train.guided(model, labels)(x, t), model(x, t, labels))
+    none = model(x, t, torch.full((3,), -1))
+    expected = train.guided_noise(model(x, t, labels), none, 2.0)
+    assert_equal(train.guided(model, labels, 2.0)(x, t), expected)
 
 
-def test_cite_prints_reference_and_bibtex(capsys):
-    assert cli.main(["cite", "train.guided_noise"]) == 0
-    printed = capsys.readouterr().out
-    assert "Classifier-Free Diffusion Guidance" in printed and "@misc{" in printed and "Eq. 6" in printed
+@checks(train.encode)
+@settings(max_examples=30)
+@given(schedule=tame, part=st.floats(0, 1), predicts=st.sampled_from(train.PREDICTS))
+def test_encoding_turns_unit_data_by_the_angles_between_the_times(schedule, part, predicts):
+    """As DDIM does on the way back; at t = 0 the network is asked at the first time, where it sees sin(angle) x of noise."""
+    visits = 1 + round(part * (schedule.T - 1))
+    angles = [math.acos(kept(schedule, t) ** 0.5) for t in train.visited_times(schedule.T, visits)]
+    first = math.cos(angles[0]) + math.sin(angles[0]) ** 2
+    turned = first * math.prod(math.cos(b - a) for a, b in itertools.pairwise(angles))
+    x_0 = normal(3, 2)
+    found = train.encode(ideal(schedule, 0.0, 1.0, predicts), schedule, x_0, visits, predicts)
+    assert_equal(found, turned * x_0, rtol=1e-9)
 
 
-def test_check_passes_its_arguments_to_pytest(monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(pytest, "main", lambda arguments: asked.append(arguments) or 1)
-    assert cli.main(["check", "-k", "mean", "--equation", "posterior.mean"]) == 1
-    assert asked[0][-4:] == ["-k", "mean", "--equation", "posterior.mean"] and "tinyddpm.checker" in asked[0]
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
-    assert cli.main(["check"]) == 2
-    assert 'pip install "tinyddpm[test]"' in capsys.readouterr().err
+@checks(train.encode, train.sample_path)
+def test_what_was_encoded_comes_back():
+    schedule, x_0 = forward.linear(1000), normal(20, 2, seed=3)
+    model = ideal(schedule, 0.3, 0.5, "velocity")
+    errors = []
+    for steps in (50, 500):
+        x_T = train.encode(model, schedule, x_0, steps, "velocity")
+        options = {"steps": steps, "predicts": "velocity", "clip": None, "start": x_T}
+        errors.append((train.sample(model, schedule, (20, 2), seeded(0), "ddim", **options) - x_0).abs().max())
+    assert errors[1] < 0.05 and errors[1] < errors[0] / 5  # of first order: ten times the steps, a tenth of the error
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["check", "--help"]])
-def test_help_does_not_wait_for_torch(arguments):
-    script = (
-        "import sys\nfrom tinyddpm import cli\n"
-        f"try: cli.main({arguments})\nfinally: assert not {{'torch', 'sklearn', 'pytest'}} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "usage: tinyddpm" in done.stdout, done.stderr
+@checks(train.interpolate)
+@given(angle=st.floats(0.1, 3.0), share=st.floats(0, 1), length=positive())
+def test_the_way_between_two_noises_is_a_turn(angle, share, length):
+    a = np.array([length, 0.0])
+    b = length * np.array([math.cos(angle), math.sin(angle)])
+    expected = length * np.array([math.cos(share * angle), math.sin(share * angle)])
+    assert_equal(train.interpolate(a, b, share), expected, atol=1e-12)
+    with pytest.raises(ValueError, match="a and b must have one shape"):
+        train.interpolate(a, b[:1], share)

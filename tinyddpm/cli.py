@@ -24,20 +24,34 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw samples from a run with its averaged weights, as one picture or as numbers."""
+    """Draw samples from a run with its averaged weights, as a picture, as the way to it, or as numbers."""
 
     run: Positional[Path]
     """folder of the run, such as runs/digits-1"""
     n: int = 64
     """how many samples"""
-    steps: int = 100
-    """how many of the run's times to visit, at most its T"""
     seed: int = 0
     """for the noise"""
-    sampler: str = "ancestral"
-    """ancestral, ddim"""
     out: Path = Path("samples.png")
-    """file: .png for a picture, .npz for `samples`, shape (n, channels, height, width), in [-1, 1]"""
+    """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width)"""
+    sampler: str = "ancestral"
+    """ancestral, ddim, second_order"""
+    steps: int = 100
+    """how many of the run's times to visit, at most its T"""
+    variance: str = "posterior"
+    """of ancestral steps: beta, posterior"""
+    eta: float = 0.0
+    """for ddim: how much of the noise is fresh, from 0 to 1"""
+    clip: bool = True
+    """keep the predicted pictures in [-1, 1] in every step"""
+    label: int | None = None
+    """class to ask for, if the run was trained with --conditional; if not given, all in turn"""
+    guidance: float = 0.0
+    """how far past the class's own prediction to go"""
+    best: bool = False
+    """take the weights that were best on held-out data, not the last ones"""
+    device: str = "auto"
+    """auto, cpu, cuda"""
 
 
 @dataclass(frozen=True)
@@ -107,13 +121,15 @@ def train(config: Config) -> None:
     config.check()  # a mistake is told at once, before PyTorch is imported
     from .train.loop import fit
 
-    print(fit(config))
+    report = fit(config)
+    if report is not None:  # of several processes, the first one speaks
+        print(report)
 
 
 def draw(command: Sample) -> None:
     """Draw samples from a run."""
-    if command.out.suffix not in (".png", ".npz"):
-        raise ValueError(f"out must end in .png or .npz, got {str(command.out)!r}")
+    if command.out.suffix not in (".png", ".gif", ".npz"):
+        raise ValueError(f"out must end in .png, .gif or .npz, got {str(command.out)!r}")
     if not command.out.parent.is_dir():
         raise ValueError(f"out must be in a folder that exists, got {str(command.out)!r}")
     if command.n < 1:
@@ -121,13 +137,20 @@ def draw(command: Sample) -> None:
     import numpy as np
 
     from .files import write
-    from .train import run
+    from .train import plots, run
 
-    samples = run.load(command.run).sample(command.n, command.steps, command.seed, command.sampler)
-    if command.out.suffix == ".png":
-        run.write_grid(command.out, samples)
+    options = {name: getattr(command, name) for name in ("sampler", "steps", "variance", "eta", "label", "guidance")}
+    options |= {} if command.clip else {"clip": None}
+    loaded = run.load(command.run, command.best, command.device)
+    if command.out.suffix == ".gif":
+        content = plots.gif(loaded.watch(command.n, command.seed, **options))
+        write(command.out, lambda file: file.write(content))
     else:
-        write(command.out, lambda file: np.savez_compressed(file, samples=samples))
+        samples = loaded.sample(command.n, command.seed, **options)
+        if command.out.suffix == ".png":
+            write(command.out, lambda file: file.write(plots.grid(samples)))
+        else:
+            write(command.out, lambda file: np.savez_compressed(file, samples=samples))
     print(command.out)
 
 

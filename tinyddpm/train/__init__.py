@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import array_api_compat
 
 from .. import forward, posterior
-from ..equation import Array, equation
+from ..equation import Array, equation, log, sqrt
 from ..forward import Schedule, Step, check_operands
 
 if TYPE_CHECKING:  # the command line reads this chapter for its help, and torch takes long to import
@@ -25,8 +25,8 @@ Model: TypeAlias = Callable[[Any, Any], Any]
 PREDICTS = ("noise", "x_0", "velocity")
 """What a model may answer."""
 
-SAMPLERS = ("ancestral", "ddim")
-"""Algorithm 2, and the sampler of DDIM."""
+SAMPLERS = ("ancestral", "ddim", "second_order")
+"""Algorithm 2, the sampler of DDIM, and one that needs few steps."""
 
 VARIANCES = ("beta", "posterior")
 """The two choices of DDPM for the variance of an ancestral step."""
@@ -157,6 +157,51 @@ def guided_noise(noise_cond: Array, noise_uncond: Array, w: Array) -> Array:
     return (1 + w) * noise_cond - w * noise_uncond
 
 
+def guided(model: Callable[[Any, Any, Any], Any], labels: Any, w: float = 0.0) -> Model:
+    """A model of samples and times, made of one that takes labels too: it asks for these, with guidance of strength w.
+
+    What `guided_noise` says of noise holds for x_0 and velocity as well: both are the noise, scaled and shifted by x_t.
+    """
+
+    def answer(x_t: Any, t: Any) -> Any:
+        if w == 0:
+            return model(x_t, t, labels)
+        twice = array_api_compat.array_namespace(x_t).concat
+        none = 0 * labels - 1
+        both = model(twice([x_t, x_t]), twice([t, t]), twice([labels, none]))
+        return guided_noise(both[: len(x_t)], both[len(x_t) :], w)
+
+    return answer
+
+
+@equation("Lu et al. 2022, DPM-Solver++, second order, multistep", derived_from=[posterior.ddim_step])
+def second_order_step(
+    x_t: Array, x_0: Array, x_0_before: Array, alpha_bar_before: Array, alpha_bar_t: Array, alpha_bar_s: Array
+) -> Array:
+    r"""DDIM's step from t back to s, but with an x_0 that goes on moving as it did since the time before.
+
+    $$
+    x_s = \sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\,x_t
+    + \Big(\sqrt{\bar\alpha_s} - \sqrt{\bar\alpha_t}\,\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\Big)
+    \Big(x_0 + \frac{\lambda_s - \lambda_t}{2\,(\lambda_t - \lambda_u)}\,(x_0 - x_0')\Big), \qquad
+    \lambda = \frac{1}{2} \log\frac{\bar\alpha}{1-\bar\alpha}
+    $$
+
+    Args:
+        x_t: noisy sample, any shape.
+        x_0: the x_0 predicted from it.
+        x_0_before: $x_0'$, predicted one step before, at the time u > t.
+        alpha_bar_before: alpha_bar at u, in [0, 1).
+        alpha_bar_t: alpha_bar at t, above that at u.
+        alpha_bar_s: alpha_bar at s < t, above that at t and below 1: the step to s = 0 is DDIM's.
+    """
+    check_operands(x_t=x_t, x_0=x_0, x_0_before=x_0_before)
+    before, now, then = (log(kept / (1 - kept)) for kept in (alpha_bar_before, alpha_bar_t, alpha_bar_s))
+    ahead = x_0 + (then - now) / (2 * (now - before)) * (x_0 - x_0_before)
+    shrink = sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t))
+    return shrink * x_t + (sqrt(alpha_bar_s) - sqrt(alpha_bar_t) * shrink) * ahead
+
+
 def visited_times(T: int, steps: int) -> list[int]:
     """The times that a sampler of so many steps visits: evenly from 1 to T, both included (T, if only one).
 
@@ -170,7 +215,7 @@ def visited_times(T: int, steps: int) -> list[int]:
 
 @equation(
     "Ho et al. 2020, Alg. 2; DDIM, Eq. 12",
-    derived_from=[posterior.ancestral_step, posterior.ddim_step, forward.respace],
+    derived_from=[posterior.ancestral_step, posterior.ddim_step, second_order_step, forward.respace],
 )
 def sample_path(
     model: Model,
@@ -184,6 +229,7 @@ def sample_path(
     clip: float | None = 1.0,
     predicts: str = "noise",
     dtype: torch.dtype | None = None,
+    start: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
     r"""Sampling, for those who want to watch: noise alone, then every state on the way back, and x_0 last.
 
@@ -199,13 +245,14 @@ def sample_path(
         schedule: the one it was trained with.
         shape: of the samples, (batch, ...).
         rng: gives x_T first and then one z for every step. Its device is where the samples are made.
-        sampler: "ancestral" for Algorithm 2, "ddim" for DDIM's step.
+        sampler: "ancestral" for Algorithm 2, "ddim" for DDIM's step, "second_order" for `second_order_step`.
         steps: how many times to visit, spread evenly from T to 1; all T if not given.
         eta: for DDIM: how much of the noise is fresh, from 0 for none to 1 for the "posterior" variance.
         variance: for Algorithm 2: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior".
         clip: the predicted x_0 is clipped to [-clip, clip]; None for no clipping.
         predicts: what the model answers: "noise", "x_0" or "velocity".
         dtype: of the samples; torch's default if not given.
+        start: x_T, if it is not to be drawn: what `encode` gave, or a way between two of them.
     """
     import torch
 
@@ -217,6 +264,8 @@ def sample_path(
     times = visited_times(schedule.T, schedule.T if steps is None else steps)
     respaced = forward.respace(schedule, times)  # the betas of the steps between two visited times are merged
     x = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
+    x = x if start is None else _check_shape("start", start, shape)
+    before: tuple[Any, float] | None = None  # the last x_0, and alpha_bar there
     yield x
     for i in range(len(times), 0, -1):
         step, t = respaced[i], torch.full((x.shape[0],), times[i - 1], device=x.device)
@@ -225,12 +274,16 @@ def sample_path(
             answer = _check_shape("model(x_t, t)", model(x, t), x.shape)
             x_0 = predicted_x0(answer, x, step, predicts)  # every step goes by x_0: it is known at alpha_bar = 0 too
             x_0 = x_0 if clip is None else x_0.clamp(-clip, clip)
-            if sampler == "ddim":
-                noise = forward.predict_noise(x, x_0, step)
-                x = posterior.ddim_renoise(x_0, noise, z, step.alpha_bar, step.alpha_bar_prev, eta)
-            else:
+            if sampler == "second_order" and before is not None and i > 1:
+                x_s = second_order_step(x, x_0, *before, step.alpha_bar, step.alpha_bar_prev)
+            elif sampler == "ancestral":
                 var = step.beta if variance == "beta" else posterior.variance(step)
-                x = forward.reparameterize(posterior.mean(x, x_0, step), var, z if i > 1 else 0 * z)
+                x_s = forward.reparameterize(posterior.mean(x, x_0, step), var, z if i > 1 else 0 * z)
+            else:
+                noise = forward.predict_noise(x, x_0, step)
+                fresh = eta if sampler == "ddim" else 0.0
+                x_s = posterior.ddim_renoise(x_0, noise, z, step.alpha_bar, step.alpha_bar_prev, fresh)
+            x, before = x_s, (x_0, step.alpha_bar)
         yield x
 
 
@@ -255,12 +308,68 @@ def sample(
         schedule: the one it was trained with.
         shape: of the samples, (batch, ...).
         rng: a generator.
-        sampler: "ancestral" or "ddim".
+        sampler: one of `SAMPLERS`.
         steps: how many times to visit; all T if not given.
         options: what else `sample_path` takes.
     """
     *_, x_0 = sample_path(model, schedule, shape, rng, sampler, steps, **options)
     return x_0
+
+
+@equation("DDIM, Eq. 13", derived_from=[posterior.ddim_encode_step])
+def encode(model: Model, schedule: Schedule, x_0: Array, steps: int | None = None, predicts: str = "noise") -> Array:
+    r"""DDIM run forwards: the noise from which DDIM without fresh noise would make these samples.
+
+    $$
+    x_t = \sqrt{\bar\alpha_t}\,\hat x_0(x_s, s) + \sqrt{1-\bar\alpha_t}\,\hat\epsilon(x_s, s), \qquad
+    0 = \tau_0 < \dots < s < t < \dots \le T
+    $$
+
+    At s = 0 there is no noise to be seen, and the network is asked at the first time that is visited.
+
+    Args:
+        model: the network, as for `sample_path`.
+        schedule: the one it was trained with.
+        x_0: samples, shape (batch, ...).
+        steps: how many times to visit; all T if not given.
+        predicts: what the model answers: "noise", "x_0" or "velocity".
+
+    Returns:
+        x_T, in the shape of ``x_0``: near standard normal, and a ``start`` for `sample_path`.
+    """
+    import torch
+
+    _check_name("predicts", predicts, PREDICTS)
+    times = visited_times(schedule.T, schedule.T if steps is None else steps)
+    x, kept = x_0, 1.0
+    with torch.no_grad():
+        for s, t in zip([times[0], *times], times, strict=False):
+            step, to = schedule[s], schedule[t].alpha_bar
+            answer = _check_shape("model(x_t, t)", model(x, torch.full((len(x),), s, device=x.device)), x.shape)
+            noise = forward.predict_noise(x, predicted_x0(answer, x, step, predicts), step)
+            x, kept = posterior.ddim_encode_step(x, noise, kept, to), to
+    return x
+
+
+@equation("Shoemake 1985, spherical linear interpolation")
+def interpolate(a: Array, b: Array, share: Array) -> Array:
+    r"""The way from one noise to another along a great circle: a straight way would leave where noise lives.
+
+    $$
+    x = \frac{\sin\big((1-s)\,\theta\big)}{\sin\theta}\,a + \frac{\sin(s\,\theta)}{\sin\theta}\,b, \qquad
+    \cos\theta = \frac{\langle a, b\rangle}{\lVert a\rVert\,\lVert b\rVert}
+    $$
+
+    Args:
+        a: one noise, with its direction over all its dimensions.
+        b: the other, in the same shape.
+        share: s, how much of the way, from 0 for ``a`` to 1 for ``b``.
+    """
+    if tuple(a.shape) != tuple(b.shape):
+        raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
+    xp = array_api_compat.array_namespace(a, b)
+    angle = xp.acos(xp.sum(a * b) / sqrt(xp.sum(a * a) * xp.sum(b * b)))
+    return (xp.sin((1 - share) * angle) * a + xp.sin(share * angle) * b) / xp.sin(angle)
 
 
 def predicted_x0(answer: Array, x_t: Array, step: Step, predicts: str) -> Array:

@@ -3,46 +3,115 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import forward
+from ..forward import Schedule
 from . import PREDICTS, _check_name
-from .data import LOADERS
+from .data import check_name
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "schedule": tuple(forward.SCHEDULES),
+    "predicts": PREDICTS,
+    "times": ("stratified", "uniform"),
+    "loss": ("mean", "sum"),
+    "optimiser": ("adam", "adamw", "lamb", "sgd"),
+    "norm": ("group", "layer", "instance", "batch"),
+    "time": ("sinusoidal", "learned"),
+    "skips": ("concatenate", "add"),
+    "device": ("auto", "cpu", "cuda"),
+}
+"""What may be chosen, where it is one of a few words."""
+
+FREE = ("out", "resume", "device", "compile", "save_every", "grid_every")
+"""What may change when a run is resumed: where and how it runs, not what it learns."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Train a small U-Net on handwritten digits, draw samples from it and report.
+    """Train a small network to make pictures or points, draw samples from it and report.
 
     A run stopped by its clock (--seconds) is never quite the same twice; with a number of steps (--steps) the
-    same seed gives the same weights, bit for bit, on the same machine's CPU.
+    same seed gives the same weights, bit for bit, on the same machine's CPU. Started by torchrun, the same command
+    trains in several processes, each on a part of every batch.
     """
 
     data: str = "digits"
-    """what to learn from: digits"""
+    """digits, mnist, fashion_mnist, cifar10, two_classes, ring, moons, rings, swiss_roll, an .npz, or a folder"""
+    held_out: float = 0.0
+    """share of a file or folder that is not trained on; the others have a part of their own for that"""
     seconds: float = 60.0
-    """how long to train; the learning rate falls to 0 over this time"""
+    """how long to train, all sittings together; the learning rate falls to 0 over this time"""
     steps: int | None = None
     """how many steps to train; if given, the clock is not looked at"""
     seed: int = 0
     """for the first weights, the noise and the samples"""
-    out: Path = Path("runs")
-    """folder in which the run gets a new numbered folder of its own"""
+    out: Path | None = None
+    """folder of the run; if not given, a new numbered one in runs"""
+    resume: bool = False
+    """go on where the run in --out stopped, or begin it if it is not there"""
+    save_every: float = 10.0
+    """seconds between two saves: no more than this is lost when a run is killed"""
+    grid_every: float = 60.0
+    """seconds between two pictures of samples on the way"""
+
     T: int = 1000
     """how many noise steps"""
     schedule: str = "cosine"
     """noise schedule: linear, scaled_linear, proportional, cosine"""
+    zero_terminal_snr: bool = False
+    """rescale the schedule so that nothing of a picture is left at T; not for noise prediction"""
     predicts: str = "velocity"
     """what the network predicts: noise, x_0, velocity"""
+    times: str = "stratified"
+    """how a batch's times are drawn: stratified, uniform"""
+    loss: str = "mean"
+    """mean square, or the sum of squares, the squared norm: mean, sum"""
+
     batch: int = 128
     """how many pictures in a step"""
+    accumulate: int = 1
+    """in how many parts a batch is gone through, to save memory"""
+    optimiser: str = "adam"
+    """adam, adamw, lamb, sgd"""
     lr: float = 2e-3
     """learning rate at its highest"""
-    ema: float = 0.995
-    """how much of the average of the weights is kept in a step"""
+    warm_up: int = 50
+    """over how many steps the learning rate rises"""
+    clip: float = 1.0
+    """largest norm of a gradient; inf for any"""
+    ema: float | None = None
+    """how much of the average of the weights is kept in a step; if not given, the last tenth of them is averaged"""
+    flip: bool | None = None
+    """mirror half of the pictures; if not given, where the data set allows it"""
+
     width: int = 32
-    """channels of the network at full size, a multiple of 8"""
+    """channels of the network at full size, a multiple of 8; for points, a quarter of its width"""
+    levels: int = 2
+    """how many sizes the network sees a picture in"""
+    blocks: int = 1
+    """residual blocks at each size"""
+    norm: str = "group"
+    """what channels are normalised over: group, layer, instance, batch"""
+    time: str = "sinusoidal"
+    """embedding of the times: sinusoidal, learned"""
+    skips: str = "concatenate"
+    """how the way up meets the way down: concatenate, add"""
+    attention: bool = True
+    """whether places look at each other, at the smallest size"""
+    dropout: float = 0.0
+    """share of a block's numbers that are left out in training"""
+    conditional: bool = False
+    """tell the network the labels, so that it can be asked for a class"""
+    label_dropout: float = 0.1
+    """share of the labels that are hidden, for guidance"""
+
+    device: str = "auto"
+    """auto, cpu, cuda: auto takes the GPU if there is one, with bfloat16 where it has that"""
+    compile: bool = False
+    """compile the network first: worth a minute's wait in a long run on a GPU"""
 
     def check(self) -> Config:
         """Refuse what cannot be run, before anything is computed or written; gives the config back.
@@ -50,18 +119,52 @@ class Config:
         Raises:
             ValueError: naming the field, what it was and what is allowed.
         """
-        _check_name("data", self.data, tuple(LOADERS))
-        _check_name("predicts", self.predicts, PREDICTS)
-        forward.schedule(self.schedule, self.T)
-        for name, low in {"batch": 1, "seed": 0, "steps": 1}.items():
+        check_name(self.data)
+        for name, allowed in CHOICES.items():
+            _check_name(name, getattr(self, name), allowed)
+        self.noise_schedule()
+        lowest = {"seed": 0, "steps": 1, "batch": 1, "accumulate": 1, "warm_up": 0, "levels": 1, "blocks": 1}
+        for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
-        for name in ("seconds", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number above 0, got {getattr(self, name)}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must lie in [0, 1), got {self.ema}")
+        for name in ("seconds", "lr", "clip", "save_every", "grid_every"):
+            value = getattr(self, name)
+            if not value > 0 or (value == math.inf and name in ("seconds", "lr")):
+                raise ValueError(f"{name} must be a number above 0, got {value}")
+        for name in ("held_out", "ema", "dropout", "label_dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {value}")
         if self.width < 8 or self.width % 8:
             raise ValueError(f"width must be a multiple of 8, got {self.width}")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate must divide the batch of {self.batch}, got {self.accumulate}")
+        if self.zero_terminal_snr and self.predicts == "noise":
+            raise ValueError(
+                "predicts must be x_0 or velocity with zero_terminal_snr: at T, noise tells nothing of x_0"
+            )
+        if self.resume and self.out is None:
+            raise ValueError("resume needs out, the folder of the run")
         return self
+
+    def noise_schedule(self) -> Schedule:
+        """The noise schedule that is asked for."""
+        schedule = forward.schedule(self.schedule, self.T)
+        return forward.zero_terminal_snr(schedule) if self.zero_terminal_snr else schedule
+
+    def saved(self) -> dict[str, Any]:
+        """As it is written beside a run."""
+        return {**asdict(self), "out": None if self.out is None else str(self.out)}
+
+    @classmethod
+    def of(cls, saved: dict[str, Any]) -> Config:
+        """The config that `saved` wrote.
+
+        Raises:
+            ValueError: when it has fields that this version does not know, or values that it does not allow.
+        """
+        try:
+            return cls(**{**saved, "out": None if saved["out"] is None else Path(saved["out"])}).check()
+        except (TypeError, KeyError) as problem:
+            raise ValueError(f"the config was not written by this version: {problem}") from None

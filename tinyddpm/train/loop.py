@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import os
+import signal
 import sys
+import threading
 import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from .. import forward
+from ..files import write
 from ..forward import Schedule
-from . import Model, data, ema_update, run, stratified_times, training_loss
+from . import Model, data, guided, plots, run, stratified_times, training_loss
 from .config import Config
-from .unet import UNet
-
-WARM_UP = 50
-"""Over how many steps the learning rate rises."""
-
-SAVE_EVERY = 10.0
-"""Seconds between two saves: no more than this is lost when a run is killed."""
+from .data import Data
+from .lamb import Lamb
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 
 LOG_EVERY = 50
-"""Steps between two lines of the log."""
+"""Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
+
+MEMORY = 18
+"""How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
 
 
 @dataclass(frozen=True)
@@ -40,123 +48,378 @@ class Report:
     seconds: float
     images_per_second: float
     loss: float
-    held_out_loss: float
+    held_out_loss: float | None
     parameters: int
     peak_memory_mb: float | None
 
     def __str__(self) -> str:
         memory = "unknown" if self.peak_memory_mb is None else f"{self.peak_memory_mb:.0f} MB"
+        held_out = (
+            "" if self.held_out_loss is None else f", on held-out data {self.held_out_loss:.4f} (averaged weights)"
+        )
         return (
             f"{self.steps} steps in {self.seconds:.1f} s, {self.images_per_second:.0f} images/s; "
             f"{self.parameters} parameters; peak memory {memory}\n"
-            f"loss {self.loss:.4f}, on held-out pictures {self.held_out_loss:.4f} (averaged weights)\n"
+            f"loss {self.loss:.4f}{held_out}\n"
             f"run      {self.run}\n"
             f"samples  {self.samples}"
         )
 
 
-def fit(config: Config) -> Report:
+class Trainer:
+    """All that changes while a run goes on, and the step that changes it.
+
+    Every process draws the whole batch from a generator in the same state, and works on its part of it: so a run is
+    the same with any number of processes, and one state of one generator is all that must be kept to go on with it.
+    The generator is torch's own, because dropout can draw from no other; `fit` puts it back afterwards.
+    """
+
+    def __init__(self, config: Config, found: Data, device: torch.device, rank: int = 0, processes: int = 1) -> None:
+        self.config, self.device, self.rank, self.parts = config, device, rank, processes * config.accumulate
+        if config.batch % self.parts:
+            raise ValueError(
+                f"batch must be a multiple of {self.parts}, processes times accumulate, got {config.batch}"
+            )
+        if config.conditional and not found.classes:
+            raise ValueError(f"conditional needs labels, and data {config.data!r} has none")
+        self.schedule = config.noise_schedule()
+        self.x = torch.from_numpy(found.train).to(device)
+        labels = found.train_labels if config.conditional else None
+        self.labels = None if labels is None else torch.from_numpy(labels).to(device)
+        self.flip = found.flips if config.flip is None else config.flip
+        torch.manual_seed(config.seed)
+        cuda = device.type == "cuda"
+        self.rng = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
+        self.shape, self.classes = found.train.shape[1:], found.classes if config.conditional else 0
+        self.model = run.network(config, self.shape, self.classes)
+        self.model.to(device)
+        if cuda:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.half = cuda and torch.cuda.is_bf16_supported()
+        self.net: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+        if processes > 1:
+            self.net = DistributedDataParallel(self.net, device_ids=[device.index] if cuda else None)
+        self.optimiser = optimiser(config, list(self.model.parameters()))
+        self.steps, self.seconds, self.best = 0, 0.0, math.inf
+        self.lost = torch.zeros(
+            2, device=device
+        )  # the sums of losses and gradients' norms since the last line of the log
+
+    def answer(self, labels: Tensor | None) -> Model:
+        """The network, asked about samples of these classes."""
+
+        def answer(x_t: Tensor, t: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                return self.net(x_t, t, labels).to(x_t.dtype)
+
+        return answer
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """A whole batch: samples, their times, noise, and their classes if these are to be told."""
+        batch, T, rng, device = self.config.batch, self.config.T, self.rng, self.device
+        chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
+        x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
+        if self.config.times == "uniform":
+            t = torch.randint(1, T + 1, (batch,), generator=rng, device=device)
+        else:
+            t = stratified_times(torch.rand((), generator=rng, device=device, dtype=torch.float64), batch, T)
+        noise = torch.randn(x_0.shape, generator=rng, device=device)
+        if self.flip:
+            mirrored = torch.rand((batch, 1, 1, 1), generator=rng, device=device) < 0.5
+            x_0 = torch.where(mirrored, x_0.flip(-1), x_0)
+        if labels is not None:
+            hidden = torch.rand(batch, generator=rng, device=device) < self.config.label_dropout
+            labels = torch.where(hidden, -1, labels)
+        return x_0, t, noise, labels
+
+    def step(self, done: float) -> None:
+        """One step of Algorithm 1, when so much of the run is done; nothing in it waits for the device."""
+        config = self.config
+        for group in self.optimiser.param_groups:
+            warm = min(1, (self.steps + 1) / max(1, config.warm_up))
+            group["lr"] = config.lr * warm * (1 + math.cos(math.pi * done)) / 2
+        drawn = self.draw()
+        pixels = drawn[0][0].numel()
+        self.optimiser.zero_grad()
+        for part in range(self.rank * config.accumulate, (self.rank + 1) * config.accumulate):
+            # Every so manieth of the batch, so that a part's times are as evenly spread as those of all.
+            x_0, t, noise, labels = (None if of is None else of[part :: self.parts] for of in drawn)
+            last = part + 1 == (self.rank + 1) * config.accumulate
+            alone = isinstance(self.net, DistributedDataParallel) and not last
+            with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
+                loss = training_loss(self.answer(labels), x_0, t, noise, self.schedule, config.predicts).mean()
+                (loss / config.accumulate / (pixels if config.loss == "mean" else 1)).backward()
+            self.lost[0] += loss.detach() / pixels / config.accumulate
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.lost[1] += norm
+        self.optimiser.step()
+        self.steps += 1
+        # `ema_update`, for all weights at once.
+        torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
+
+    def decay(self) -> float:
+        """How much of the average is kept in the step that was just made; a young average forgets faster."""
+        if self.config.ema is None:
+            return (1 - 1 / self.steps) ** (MEMORY + 1)
+        return min(self.config.ema, self.steps / (self.steps + 10))
+
+    def averaged(self) -> nn.Module:
+        """The network with averaged weights; what is no weight, as a batch norm's counts, is not averaged but taken over."""
+        for average, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            average.copy_(value)
+        return self.average
+
+    def line(self, count: int) -> dict[str, Any]:
+        """A line of the log, about so many steps; the sums begin again."""
+        self.check()
+        loss, norm = (self.lost / count).tolist()
+        self.lost.zero_()
+        return {
+            "step": self.steps,
+            "seconds": round(self.seconds, 3),
+            "loss": loss,
+            "gradient": norm,
+            "rate": self.optimiser.param_groups[0]["lr"],
+            "images_per_second": round(self.steps * self.config.batch / self.seconds, 1),
+        }
+
+    def check(self) -> None:
+        """Refuse to go on once a loss or a gradient was not finite.
+
+        Raises:
+            FloatingPointError: then.
+        """
+        if not self.lost.isfinite().all():
+            raise FloatingPointError(
+                f"the loss is no longer finite at step {self.steps}; try an lr below {self.config.lr}. What was saved is kept"
+            )
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is needed to go on: as tensors, and as JSON."""
+        tensors = {f"raw.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.averaged().state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+        tensors |= {"generator": self.rng.get_state(), "lost": self.lost}
+        return tensors, {
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "best": self.best if self.best < math.inf else None,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Put everything back as `state` gave it."""
+        for prefix, model in (("raw", self.model), ("average", self.average)):
+            model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
+        moments: dict[int, dict[str, Tensor]] = {}
+        parameters = list(self.model.parameters())
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, what = name.split(".")
+                like = parameters[int(index)]  # its moments lie in memory as it does: fused optimisers rely on that
+                kept = value if value.shape != like.shape else torch.empty_like(like).copy_(value)
+                moments.setdefault(int(index), {})[what] = kept
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        self.rng.set_state(tensors["generator"])
+        self.lost.copy_(tensors["lost"])
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.best = math.inf if state["best"] is None else state["best"]
+
+
+def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of a name. Betas of 0.9 and 0.99: a run is too short for a longer memory."""
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(parameters, config.lr, momentum=0.9)
+    if config.optimiser == "lamb":
+        return Lamb(parameters, config.lr, betas=(0.9, 0.99))
+    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, config.lr, betas=(0.9, 0.99), fused=True)
+
+
+def fit(config: Config) -> Report | None:
     """Train, save as it goes, draw samples, report. Everything is in the folder that the report names.
 
-    The seed feeds generators of its own; nothing is seeded globally.
+    The seed is not felt outside: the global generators are put back afterwards.
+
+    Returns:
+        The report; None in all but the first of several processes.
 
     Raises:
         ValueError: when the config asks for what is not allowed; nothing has been computed or written then.
-        FloatingPointError: when the loss is no longer finite; the weights saved last are kept.
+        FloatingPointError: when the loss is no longer finite; what was saved last is kept.
+        OSError: when there is no room to save; what was saved before is kept.
         KeyboardInterrupt: passed on, after what was learned has been saved.
     """
     config.check()
-    pictures = data.load(config.data)
-    train, held_out = torch.from_numpy(pictures.train), torch.from_numpy(pictures.held_out)
-    schedule = forward.schedule(config.schedule, config.T)
-    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
-        torch.manual_seed(config.seed)
-        model = UNet(train.shape[1], config.width)
-    average = {name: value.detach().clone() for name, value in model.named_parameters()}
-    rng = torch.Generator().manual_seed(config.seed)
-    adam = torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
+    found = data.load(config.data, config.held_out)
+    with _crew(config.device) as (device, rank, processes):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            trainer = Trainer(config, found, device, rank, processes)
+            facts = {
+                "shape": list(found.train.shape[1:]),
+                "classes": found.classes,
+                "examples": len(found.train),
+                "checksum": zlib.crc32(found.train.tobytes()),
+            }
+            path = run.create(config, facts) if rank == 0 else None
+            if config.resume and config.out and (config.out / run.LAST).is_file():
+                trainer.restore(*run.read(config.out / run.LAST))
+            log = train(trainer, path, found, processes)
+        return None if path is None else report(trainer, path, found, log)
 
-    path = run.create(config, tuple(train.shape[1:]))
-    step, done = 0, 0.0
-    recent: list[float] = []
-    log: list[str] = []
-    begun = saved = time.monotonic()
-    bar = tqdm(total=1.0, desc=str(path), bar_format=BAR, mininterval=0.5)
-    try:
-        while done < 1:
-            for group in adam.param_groups:
-                group["lr"] = config.lr * min(1, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
-            x_0 = train[torch.randint(len(train), (config.batch,), generator=rng)]
-            t = stratified_times(torch.rand((), generator=rng, dtype=torch.float64), config.batch, config.T)
-            noise = torch.randn(x_0.shape, generator=rng)
-            loss = training_loss(model, x_0, t, noise, schedule, config.predicts).mean() / x_0[0].numel()
-            adam.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            adam.step()
-            step += 1
-            # A young average forgets faster, or it would hold on to the random weights that it began with.
-            decay = min(config.ema, step / (step + 10))
-            average = {name: ema_update(average[name], w.detach(), decay) for name, w in model.named_parameters()}
 
-            if not loss.isfinite():
-                raise FloatingPointError(f"the loss is {loss:g} at step {step}; try an lr below {config.lr}")
-            recent = [*recent[-LOG_EVERY + 1 :], loss.item()]
-            mean = sum(recent) / len(recent)
-            seconds = time.monotonic() - begun
-            done = min(1.0, step / config.steps if config.steps else seconds / config.seconds)
-            bar.set_postfix_str(f"loss {mean:.4f}, {step * config.batch / seconds:.0f} images/s", refresh=False)
+def train(trainer: Trainer, path: Path | None, found: Data, processes: int = 1) -> list[dict[str, Any]]:
+    """Steps until the time or their number is up; gives the log. The first process, which has a path, saves and logs."""
+    config = trainer.config
+    log = [] if path is None else _kept_log(path, trainer.steps)
+    before, begun = trainer.seconds, time.monotonic()
+    saved = drawn = begun
+    with _asked_to_stop() as asked, tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None) as bar:
+        while True:
+            now = time.monotonic()
+            trainer.seconds = before + now - begun
+            done = min(1.0, trainer.steps / config.steps if config.steps else trainer.seconds / config.seconds)
+            stop = bool(asked)
+            if processes > 1:  # the first process decides for all: their clocks differ
+                told = torch.tensor([done, stop], dtype=torch.float64)
+                distributed.broadcast(told, 0)
+                done, stop = told[0].item(), bool(told[1])
             bar.update(done - bar.n)
-            if step % LOG_EVERY == 0 or done == 1:
-                log.append(json.dumps({"step": step, "seconds": round(seconds, 3), "loss": mean}))
-            if time.monotonic() - saved > SAVE_EVERY:
-                _save(path, model, average, step, log)
+            logged = log[-1]["step"] if log else 0
+            if trainer.steps > logged and (trainer.steps % LOG_EVERY == 0 or done == 1):
+                log.append(trainer.line(trainer.steps - logged))
+                bar.set_postfix_str("loss {loss:.4f}, {images_per_second:.0f} images/s".format(**log[-1]))
+                if path is not None:
+                    with open(path / run.LOG, "a", encoding="utf-8") as file:
+                        file.write(json.dumps(log[-1]) + "\n")
+            if path is not None and trainer.steps and (now - saved > config.save_every or done == 1 or stop):
+                save(trainer, path, found)
                 saved = time.monotonic()
-    except KeyboardInterrupt:
-        if step:
-            _save(path, model, average, step, log)
-        raise
-    finally:
-        bar.close()
-    _save(path, model, average, step, log)
+            if path is not None and now - drawn > config.grid_every:
+                draw(trainer, path, f"samples-{trainer.steps}.png")
+                drawn = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
+            if done == 1:
+                return log
+            trainer.step(done)
 
-    trained = run.load(path)
-    run.write_grid(path / "samples.png", trained.sample(100, min(100, config.T), config.seed))
-    report = Report(
+
+def save(trainer: Trainer, path: Path, found: Data) -> None:
+    """Write the state, and the averaged weights on their own when they are the best so far on held-out data."""
+    trainer.check()
+    tensors, state = trainer.state()
+    if len(found.held_out):
+        loss = held_out_loss(trainer, found, repeats=1)
+        if loss < trainer.best:
+            trainer.best = state["best"] = loss
+            average = {name: value for name, value in tensors.items() if name.startswith("average.")}
+            run.save(path / run.BEST, average, state)
+    run.save(path / run.LAST, tensors, state)
+
+
+def draw(trainer: Trainer, path: Path, name: str) -> Path:
+    """Samples of the averaged weights, as a picture."""
+    drawn = run.Run(path, trainer.config, trainer.shape, trainer.classes, trainer.averaged())
+    samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed, steps=min(100, trainer.config.T))
+    write(path / name, lambda file: file.write(plots.grid(samples)))
+    return path / name
+
+
+def report(trainer: Trainer, path: Path, found: Data, log: list[dict[str, Any]]) -> Report:
+    """Draw samples, measure, and write what the run came to."""
+    picture = draw(trainer, path, "samples.png")
+    write(path / "loss.png", lambda file: file.write(plots.loss(log)))
+    made = Report(
         run=str(path),
-        samples=str(path / "samples.png"),
-        steps=step,
-        seconds=seconds,
-        images_per_second=step * config.batch / seconds,
-        loss=mean,
-        held_out_loss=evaluate(trained.model, held_out, schedule, config.predicts),
-        parameters=sum(value.numel() for value in model.parameters()),
-        peak_memory_mb=_peak_memory_mb(),
+        samples=str(picture),
+        steps=trainer.steps,
+        seconds=trainer.seconds,
+        images_per_second=log[-1]["images_per_second"],
+        loss=log[-1]["loss"],
+        held_out_loss=held_out_loss(trainer, found) if len(found.held_out) else None,
+        parameters=sum(value.numel() for value in trainer.model.parameters()),
+        peak_memory_mb=_peak_memory_mb(trainer.device),
     )
-    run.write_json(path / "report.json", vars(report))
-    return report
+    run.write_json(path / "report.json", vars(made))
+    return made
+
+
+def held_out_loss(trainer: Trainer, found: Data, repeats: int = 10) -> float:
+    """What `evaluate` says of the averaged weights on at most a thousand held-out samples."""
+    x, config = torch.from_numpy(found.held_out[:1000]).to(trainer.device), trainer.config
+    model: Any = trainer.averaged()
+    if config.conditional and found.held_out_labels is not None:
+        model = guided(model, torch.from_numpy(found.held_out_labels[:1000]).to(trainer.device))
+    return evaluate(model, x, trainer.schedule, config.predicts, repeats)
 
 
 def evaluate(
-    model: Model, pictures: torch.Tensor, schedule: Schedule, predicts: str, repeats: int = 10, seed: int = 0
+    model: Model, pictures: Tensor, schedule: Schedule, predicts: str, repeats: int = 10, seed: int = 0
 ) -> float:
     """The training loss per pixel on other pictures; times and noise are the same every time."""
-    rng, total = torch.Generator().manual_seed(seed), 0.0
+    rng, total = torch.Generator(pictures.device).manual_seed(seed), torch.zeros((), device=pictures.device)
     for _ in range(repeats):
-        t = stratified_times(torch.rand((), generator=rng, dtype=torch.float64), len(pictures), schedule.T)
-        noise = torch.randn(pictures.shape, generator=rng)
+        u = torch.rand((), generator=rng, dtype=torch.float64, device=pictures.device)
+        t = stratified_times(u, len(pictures), schedule.T)
+        noise = torch.randn(pictures.shape, generator=rng, device=pictures.device)
         with torch.no_grad():
-            total += training_loss(model, pictures, t, noise, schedule, predicts).mean().item()
-    return total / repeats / pictures[0].numel()
+            total += training_loss(model, pictures, t, noise, schedule, predicts).mean()
+    return total.item() / repeats / pictures[0].numel()
 
 
-def _save(path: Path, model: UNet, average: dict[str, torch.Tensor], step: int, log: list[str]) -> None:
-    run.save(path, model, average, step)
-    run.write(path / run.LOG, lambda file: file.write("".join(f"{line}\n" for line in log).encode()))
+def _kept_log(path: Path, steps: int) -> list[dict[str, Any]]:
+    """The lines of the log up to the step that was saved last; what came after it will come again."""
+    file = path / run.LOG
+    kept = []
+    for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # cut off in the middle
+            break
+        kept += [entry] if entry["step"] <= steps else []
+    write(file, lambda out: out.write("".join(f"{json.dumps(entry)}\n" for entry in kept).encode()))
+    return kept
 
 
-def _peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far; None where the system does not tell."""
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Collects the signals that ask for an end, so that a step is never left half done."""
+    asked: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get none
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda got, _: asked.append(got))
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _crew(kind: str) -> Iterator[tuple[torch.device, int, int]]:
+    """The device, the number of this process, and how many there are: more than one when torchrun started them."""
+    device, precision = run.device_of(kind), torch.get_float32_matmul_precision()
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if processes > 1:
+        distributed.init_process_group()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")  # TF32
+    try:
+        yield device, int(os.environ.get("RANK", 0)), processes
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if processes > 1:
+            distributed.destroy_process_group()
+
+
+def _peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory held so far: the GPU's, or this process's; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     try:
         import resource
     except ImportError:  # Windows

@@ -1,56 +1,138 @@
-"""A run on disk: a folder with the choices, weights, log and samples. Each file is whole or absent."""
+"""A run on disk: a folder with the choices, the state, the log and samples. Each file is whole or absent."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass
-from io import BytesIO
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
-from matplotlib import image
+from torch import nn
 
-from .. import forward
 from ..files import write
-from . import sample
-from .config import Config
-from .unet import UNet
+from . import _check_name, guided, sample_path
+from .config import CHOICES, FREE, Config
+from .unet import MLP, UNet
 
-CONFIG, WEIGHTS, LOG = "config.json", "model.safetensors", "log.jsonl"
+CONFIG, LAST, BEST, LOG = "config.json", "last.safetensors", "best.safetensors", "log.jsonl"
+
+UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention", "dropout")
+"""The choices that make the network."""
+
+AT_ONCE = 500
+"""How many samples are made at a time, to save memory."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A folder, the choices made, and the network with its averaged weights."""
+    """A folder, the choices made, what the data was like, and the network with its averaged weights."""
 
     path: Path
     config: Config
-    shape: tuple[int, int, int]
-    model: UNet
+    shape: tuple[int, ...]
+    classes: int
+    model: nn.Module
 
-    def sample(self, n: int, steps: int, seed: int, sampler: str = "ancestral") -> np.ndarray:
-        """Samples in [-1, 1], shape (n, channels, height, width); made 500 at a time, to save memory."""
-        rng = torch.Generator().manual_seed(seed)
-        schedule = forward.schedule(self.config.schedule, self.config.T)
-        parts = [
-            sample(
-                self.model,
-                schedule,
-                (min(500, n - done), *self.shape),
-                rng,
-                sampler,
-                steps,
-                variance="posterior",
-                predicts=self.config.predicts,
-            )
-            for done in range(0, n, 500)
-        ]
-        return torch.cat(parts).clamp(-1, 1).numpy()
+    def states(
+        self,
+        n: int,
+        rng: torch.Generator,
+        sampler: str = "ancestral",
+        steps: int = 100,
+        label: int | None = None,
+        guidance: float = 0.0,
+        **options: Any,
+    ) -> Iterator[torch.Tensor]:
+        """The states of n samples on their way from noise; of a run with classes, of this one or of all in turn."""
+        if label is not None and not 0 <= label < self.classes:
+            allowed = f"lie in 0..{self.classes - 1}" if self.classes else "not be given: the run is not conditional"
+            raise ValueError(f"label must {allowed}, got {label}")
+        labels = torch.arange(n) % max(1, self.classes) if label is None else torch.full((n,), label)
+        model = guided(self.model, labels.to(rng.device), guidance) if self.classes else self.model
+        options = {"variance": "posterior", "clip": 1.0 if self.pictures else None, **options}
+        schedule, predicts = self.config.noise_schedule(), self.config.predicts
+        return sample_path(model, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
+
+    def sample(self, n: int, seed: int, **options: Any) -> np.ndarray:
+        """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""
+        rng, parts = self.generator(seed), []
+        for done in range(0, n, AT_ONCE):  # each part begins with noise of its own
+            *_, x_0 = self.states(min(AT_ONCE, n - done), rng, **options)
+            parts.append(x_0)
+        return self._finished(torch.cat(parts))
+
+    def watch(self, n: int, seed: int, **options: Any) -> Iterator[np.ndarray]:
+        """Every state of n samples on their way, as `sample` gives the last one."""
+        return (self._finished(x) for x in self.states(n, self.generator(seed), **options))
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A generator where the network is."""
+        return torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether samples are pictures, and not points."""
+        return len(self.shape) == 3
+
+    def _finished(self, x: torch.Tensor) -> np.ndarray:
+        return (x.clamp(-1, 1) if self.pictures else x).cpu().numpy()
+
+
+def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network that a config asks for, for data of this shape."""
+    if len(shape) == 1:
+        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time)
+    chosen = {name: getattr(config, name) for name in UNET}
+    return UNet(shape[0], classes=classes, **chosen)
+
+
+def create(config: Config, facts: dict[str, Any]) -> Path:
+    """The folder of a new run, with its choices in it and the facts of the data; or of the one to be resumed.
+
+    Raises:
+        ValueError: when the folder is taken, or holds a run with other choices or other data.
+    """
+    path = config.out or _numbered(Path(config.data).stem)
+    path.mkdir(parents=True, exist_ok=True)
+    if not config.resume and any(path.iterdir()):
+        raise ValueError(f"out must be a new or an empty folder, got {str(path)!r}; --resume goes on with a run")
+    if not (path / CONFIG).is_file():
+        write_json(path / CONFIG, {"config": config.saved(), "data": facts})
+    before, known = read_config(path)
+    was, now = {**before.saved(), "data": known}, {**config.saved(), "data": facts}
+    for name in was:
+        if name not in FREE and was[name] != now[name]:
+            raise ValueError(f"{name} must stay {was[name]!r}, as in the run {str(path)!r}, got {now[name]!r}")
+    return path
+
+
+def _numbered(name: str) -> Path:
+    """A new folder in runs, with a number that no other has."""
+    Path("runs").mkdir(exist_ok=True)
+    for number in count(1):
+        path = Path("runs") / f"{name}-{number}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def read_config(path: Path) -> tuple[Config, dict[str, Any]]:
+    """The choices of a run, and the facts of its data."""
+    try:
+        saved = json.loads((path / CONFIG).read_text("utf-8"))
+        return Config.of(saved["config"]), saved["data"]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ValueError(f"{str(path / CONFIG)!r} is not the config of a run: {problem}") from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -58,46 +140,49 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
 
 
-def write_grid(path: Path, samples: np.ndarray) -> None:
-    """Write pictures in [-1, 1], shape (n, channels, height, width), as one PNG; small ones are enlarged, smoothly."""
-    n, _, height, width = samples.shape
-    columns, scale = math.ceil(math.sqrt(n)), max(1, 48 // height)
-    rows, edge = math.ceil(n / columns), 2
-    # The eye reads eight smooth strokes more easily than sixty-four squares.
-    large = torch.nn.functional.interpolate(torch.from_numpy(samples), scale_factor=scale, mode="bicubic")
-    height, width = large.shape[2:]
-    tiles = np.full((rows * columns, height + edge, width + edge, 3), 255, np.uint8)
-    tiles[:n, :height, :width] = np.moveaxis(forward.from_unit_range(large), 1, 3)
-    grid = tiles.reshape(rows, columns, height + edge, width + edge, 3).swapaxes(1, 2)
-    png = BytesIO()
-    image.imsave(png, grid.reshape(rows * (height + edge), columns * (width + edge), 3), format="png")
-    write(path, lambda file: file.write(png.getvalue()))
+def save(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint: all of it in one file, so that what is in it always belongs together.
+
+    Raises:
+        OSError: when it cannot be written; the one before it is kept then.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    content = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
+    try:
+        write(path, lambda file: file.write(content))
+    except OSError as problem:
+        raise OSError(f"{path} could not be saved ({problem}); what was saved before is kept") from problem
 
 
-def create(config: Config, shape: tuple[int, ...]) -> Path:
-    """A new folder for a run, with a number that no other has, and its choices in it."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        path = config.out / f"{config.data}-{number}"
-        try:
-            path.mkdir()
-            break
-        except FileExistsError:
-            continue
-    write_json(path / CONFIG, {**asdict(config), "out": str(config.out), "shape": shape})
-    return path
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `save` wrote. Only numbers and JSON are read, so that no file can run code.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["state"])
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as problem:
+        raise ValueError(f"{str(path)!r} is damaged: {problem}; resume from a copy of it, or begin anew") from None
 
 
-def save(path: Path, model: UNet, average: dict[str, torch.Tensor], step: int) -> None:
-    """Write the weights, the averaged and the raw ones, in one file, so that they always belong together."""
-    tensors = {f"average.{name}": value for name, value in average.items()}
-    tensors |= {f"raw.{name}": value.detach() for name, value in model.named_parameters()}
-    content = safetensors.torch.save(tensors, metadata={"step": str(step)})
-    write(path / WEIGHTS, lambda file: file.write(content))
+def device_of(kind: str) -> torch.device:
+    """The device of a name: "auto" is the GPU if there is one.
+
+    Raises:
+        ValueError: when there is no such device here.
+    """
+    _check_name("device", kind, CHOICES["device"])
+    cuda = torch.cuda.is_available()
+    if kind == "cuda" and not cuda:
+        raise ValueError("device must be cpu or auto here: PyTorch finds no GPU")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda and kind != "cpu" else torch.device("cpu")
 
 
-def load(path: Path) -> Run:
-    """A run from its folder.
+def load(path: Path, best: bool = False, device: str = "cpu") -> Run:
+    """A run from its folder, as it was saved last, or when it was at its best on held-out data.
 
     Raises:
         ValueError: when there is none, naming those that there are.
@@ -110,14 +195,17 @@ def load(path: Path) -> Run:
         )
         known = ", ".join(sorted({str(found.parent) for found in near})) or "none here"
         raise ValueError(f"run must be the folder of a run, got {str(path)!r}; there are: {known}")
-    if not (path / WEIGHTS).is_file():
-        raise ValueError(f"run {str(path)!r} has no {WEIGHTS}: it was stopped before its first save")
-    chosen = json.loads((path / CONFIG).read_text("utf-8"))
-    shape = tuple(chosen.pop("shape"))
-    config = Config(**{**chosen, "out": Path(chosen["out"])}).check()
+    weights = path / (BEST if best else LAST)
+    if not weights.is_file():
+        why = "nothing was held out, or it was" if best else "it was"
+        raise ValueError(f"run {str(path)!r} has no {weights.name}: {why} stopped before its first save")
+    config, facts = read_config(path)
+    shape, classes = tuple(facts["shape"]), facts["classes"] if config.conditional else 0
+    tensors, _ = read(weights)
     with torch.device("meta"):  # no first weights are drawn, they would only be replaced
-        model = UNet(shape[0], config.width)
-    weights = safetensors.torch.load_file(path / WEIGHTS)
-    averaged = {name: weights[f"average.{name}"] for name, _ in model.named_parameters()}
-    model.load_state_dict(averaged, assign=True)
-    return Run(path, config, shape, model.eval())
+        model = network(config, shape, classes)
+    try:
+        model.load_state_dict({name: tensors[f"average.{name}"] for name in model.state_dict()}, assign=True)
+    except (KeyError, RuntimeError) as problem:
+        raise ValueError(f"{str(weights)!r} does not belong to its config: {problem}") from None
+    return Run(path, config, shape, classes, model.to(device_of(device)).eval())

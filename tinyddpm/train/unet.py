@@ -1,6 +1,8 @@
-"""The network: a small U-Net of two resolutions, which is told the time in every block."""
+"""The networks: a small U-Net for pictures, a few layers for points. Both are told the time in every block."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,33 +13,61 @@ from . import time_embedding
 GROUPS = 8
 """In how many groups the channels are normalised; the width must be a multiple of it."""
 
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "group": lambda channels: nn.GroupNorm(GROUPS, channels),
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+    "instance": lambda channels: nn.GroupNorm(channels, channels),
+    "batch": nn.BatchNorm2d,
+}
+"""What the channels of a picture are normalised over: some of its channels, all, each alone, or each in the whole batch."""
+
+
+class Condition(nn.Module):
+    """The time, and the class if there are classes, as numbers for every block to listen to."""
+
+    def __init__(self, width: int, dims: int, T: int, classes: int, time: str) -> None:
+        super().__init__()
+        self.width, self.classes = width, classes
+        learned = time == "learned"
+        self.table = nn.Embedding(T + 1, width) if learned else None
+        self.layers = nn.Sequential(nn.Linear(width, dims), nn.SiLU(), nn.Linear(dims, dims))
+        self.label = nn.Embedding(classes + 1, dims) if classes else None
+
+    def forward(self, t: Tensor, labels: Tensor | None, dtype: torch.dtype) -> Tensor:
+        time = self.table(t) if self.table is not None else time_embedding(t, self.width).to(dtype)
+        told = self.layers(time)
+        if self.label is not None:  # -1, or no labels at all, stands for no class: the first row
+            told = told + self.label(torch.zeros_like(t) if labels is None else labels + 1)
+        return functional.silu(told)
+
 
 class ResidualBlock(nn.Module):
     """Two convolutions beside a shortcut; between them the time scales and shifts every channel."""
 
-    def __init__(self, channels_in: int, channels_out: int, time_dims: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, told: int, norm: str, dropout: float) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(GROUPS, channels_in)
+        self.norm_in = NORMS[norm](channels_in)
         self.conv_in = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.scale_and_shift = nn.Linear(time_dims, 2 * channels_out)
-        self.norm_out = nn.GroupNorm(GROUPS, channels_out)
+        self.scale_and_shift = nn.Linear(told, 2 * channels_out)
+        self.norm_out = NORMS[norm](channels_out)
+        self.dropout = nn.Dropout(dropout)
         self.conv_out = _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1))
         same = channels_in == channels_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
         h = self.conv_in(functional.silu(self.norm_in(x)))
-        scale, shift = self.scale_and_shift(time)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv_out(functional.silu(self.norm_out(h) * (1 + scale) + shift))
+        scale, shift = self.scale_and_shift(told)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv_out(self.dropout(functional.silu(self.norm_out(h) * (1 + scale) + shift)))
         return self.shortcut(x) + h
 
 
 class Attention(nn.Module):
     """Every place looks at every other: what two convolutions are too short-sighted for. One head."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = NORMS[norm](channels)
         self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
         self.out = _zero(nn.Conv2d(channels, channels, 1))
 
@@ -48,51 +78,119 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """Down to half the size and back up, with a bridge at each of the two sizes.
+    """Down to smaller and smaller pictures and back up, with bridges at each size.
 
-    ``model(x_t, t)`` takes pictures of shape (batch, channels, height, width), both sides even, and their
-    times. The last convolution of each part starts at zero: every block begins as its shortcut alone, and the
-    network by answering 0.
+    ``model(x_t, t)`` takes pictures of shape (batch, channels, height, width) and their times, and
+    ``model(x_t, t, labels)`` their classes too, -1 for none. The last convolution of each part starts at zero: every
+    block begins as its shortcut alone, and the network by answering 0.
 
     Args:
         channels: of the pictures: 1 for grey.
-        width: channels inside at the full size, twice as many at half of it; a multiple of 8.
+        width: channels inside at the full size, twice as many at all smaller ones; a multiple of 8.
+        levels: how many sizes; each halves the sides.
+        blocks: residual blocks at each size on the way down, and as many on the way up.
+        T: the last time, for a learned embedding of the times.
+        classes: how many; 0 for a network that knows of none.
+        norm: one of `NORMS`.
+        time: "sinusoidal" for `time_embedding`, or "learned" for a row of numbers for each time.
+        skips: "concatenate" or "add": how the bridges meet the way up.
+        attention: whether the places of the smallest size look at each other.
+        dropout: the share of numbers that a block leaves out in training.
     """
 
-    def __init__(self, channels: int = 1, width: int = 32) -> None:
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 32,
+        levels: int = 2,
+        blocks: int = 1,
+        T: int = 1000,
+        classes: int = 0,
+        norm: str = "group",
+        time: str = "sinusoidal",
+        skips: str = "concatenate",
+        attention: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
-        wide, time_dims = 2 * width, 4 * width
-        self.width = width
-        self.time = nn.Sequential(nn.Linear(width, time_dims), nn.SiLU(), nn.Linear(time_dims, time_dims), nn.SiLU())
+        self.classes, self.multiple, self.concatenate = classes, 2 ** (levels - 1), skips == "concatenate"
+        told, sizes = 4 * width, [width] + (levels - 1) * [2 * width]
+
+        def block(channels_in: int, channels_out: int) -> ResidualBlock:
+            return ResidualBlock(channels_in, channels_out, told, norm, dropout)
+
+        self.condition = Condition(width, told, T, classes, time)
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.down = ResidualBlock(width, width, time_dims)
-        self.shrink = nn.Conv2d(width, width, 3, stride=2, padding=1)
-        self.down_half = ResidualBlock(width, wide, time_dims)
-        self.middle_in = ResidualBlock(wide, wide, time_dims)
-        self.attention = Attention(wide)
-        self.middle_out = ResidualBlock(wide, wide, time_dims)
-        self.up_half = ResidualBlock(wide + wide, wide, time_dims)
-        self.grow = nn.Conv2d(wide, width, 3, padding=1)
-        self.up = ResidualBlock(width + width, width, time_dims)
-        self.norm = nn.GroupNorm(GROUPS, width)
+        self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
+        for level, inside in enumerate(sizes):
+            above = sizes[max(level - 1, 0)]
+            if level:
+                self.shrink.append(nn.Conv2d(above, above, 3, stride=2, padding=1))
+                self.grow.append(nn.Conv2d(inside, above, 3, padding=1))
+            for i in range(blocks):
+                self.down.append(block(inside if i else above, inside))
+                self.up.append(block(2 * inside if self.concatenate else inside, inside))
+        self.middle_in, self.middle_out = block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1])
+        self.attention = Attention(sizes[-1], norm) if attention else nn.Identity()
+        self.norm = NORMS[norm](width)
         self.leave = _zero(nn.Conv2d(width, channels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        if x_t.ndim != 4 or x_t.shape[2] % 2 or x_t.shape[3] % 2:
-            raise ValueError(f"x_t must be (batch, channels, even height, even width), got {tuple(x_t.shape)}")
-        time = self.time(time_embedding(t, self.width).to(x_t.dtype))
-        full = self.down(self.enter(x_t), time)
-        half = self.down_half(self.shrink(full), time)
-        h = self.middle_out(self.attention(self.middle_in(half, time)), time)
-        h = self.up_half(torch.cat([h, half], dim=1), time)
-        h = self.grow(functional.interpolate(h, scale_factor=2.0))
-        h = self.up(torch.cat([h, full], dim=1), time)
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        if x_t.ndim != 4 or x_t.shape[2] % self.multiple or x_t.shape[3] % self.multiple:
+            sides = f"height and width multiples of {self.multiple}"
+            raise ValueError(f"x_t must be (batch, channels, height, width), {sides}, got {tuple(x_t.shape)}")
+        told = self.condition(t, labels, x_t.dtype)
+        blocks = len(self.down) // (len(self.shrink) + 1)
+        h, bridges = self.enter(x_t), []
+        for i, block in enumerate(self.down):
+            if i and i % blocks == 0:
+                h = self.shrink[i // blocks - 1](h)
+            h = block(h, told)
+            bridges.append(h)
+        h = self.middle_out(self.attention(self.middle_in(h, told)), told)
+        for i in reversed(range(len(self.up))):
+            bridge = bridges[i]
+            h = self.up[i](torch.cat([h, bridge], dim=1) if self.concatenate else h + bridge, told)
+            if i and i % blocks == 0:
+                h = self.grow[i // blocks - 1](functional.interpolate(h, scale_factor=2.0))
         return self.leave(functional.silu(self.norm(h)))
 
 
-def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+class MLP(nn.Module):
+    """For points: some layers, each beside a shortcut and told the time.
+
+    Args:
+        dims: coordinates of a point.
+        width: numbers inside.
+        blocks: how many layers.
+        T: the last time, for a learned embedding of the times.
+        classes: how many; 0 for a network that knows of none.
+        time: "sinusoidal" or "learned".
+    """
+
+    def __init__(
+        self, dims: int, width: int = 128, blocks: int = 3, T: int = 1000, classes: int = 0, time: str = "sinusoidal"
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.condition = Condition(width, width, T, classes, time)
+        self.enter = nn.Linear(dims, width)
+        self.scale_and_shift = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
+        self.layers = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.SiLU()) for _ in range(blocks))
+        self.leave = _zero(nn.Linear(width, dims))
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        told = self.condition(t, labels, x_t.dtype)
+        h = self.enter(x_t)
+        for listen, layer in zip(self.scale_and_shift, self.layers, strict=True):
+            scale, shift = listen(told).chunk(2, dim=1)
+            h = h + layer(h * (1 + scale) + shift)
+        return self.leave(functional.silu(h))
+
+
+def _zero(layer: nn.Module) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

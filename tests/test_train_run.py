@@ -1,0 +1,829 @@
+"""Chapter 6, the engine: networks, data, the trainer against itself and against what may go wrong, the command line."""
+
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import torch
+from PIL import Image
+
+from tinyddpm import cli, forward, train
+from tinyddpm.checker import assert_equal
+from tinyddpm.files import write
+from tinyddpm.train import data, loop, plots, run
+from tinyddpm.train.config import Config
+from tinyddpm.train.lamb import Lamb
+from tinyddpm.train.unet import MLP, NORMS, UNet
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+# The networks. -------------------------------------------------------------------------------------------------------
+
+KINDS = [
+    {},
+    {"levels": 3, "blocks": 2},
+    {"levels": 1, "attention": False},
+    {"skips": "add", "blocks": 2},
+    {"time": "learned", "classes": 3},
+    *({"norm": norm} for norm in NORMS if norm != "group"),
+]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 4)])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_network_begins_at_zero_and_keeps_the_shape(shape, kind):
+    model, x, t = (
+        UNet(shape[0], 8, **kind),
+        torch.randn(4, *shape, generator=seeded(0)),
+        torch.tensor([1, 2, 500, 1000]),
+    )
+    assert torch.equal(model(x, t), torch.zeros(4, *shape))
+
+
+def awake(model):
+    """A network none of whose weights are 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [*(UNet(1, 8, **kind) for kind in KINDS), MLP(2, 16), MLP(2, 16, time="learned", classes=3)],
+    ids=lambda model: type(model).__name__,
+)
+def test_each_answer_depends_on_its_own_sample_time_and_class_alone(model):
+    awake(model)
+    shape = (2,) if isinstance(model, MLP) else (1, 8, 8)
+    x, t, labels = torch.randn(3, *shape, generator=seeded(0)), torch.tensor([3, 300, 900]), torch.tensor([0, 2, -1])
+    together = model(x, t, labels)
+    apart = torch.cat([model(x[i : i + 1], t[i : i + 1], labels[i : i + 1]) for i in range(3)])
+    assert_equal(together, apart, rtol=1e-4, atol=1e-4)
+    later = model(x, torch.tensor([3, 301, 900]), labels)
+    assert torch.allclose(together[[0, 2]], later[[0, 2]], atol=1e-4)
+    assert (together[1] - later[1]).abs().max() > 1e-3
+    other = model(x, t, torch.tensor([0, 1, -1]))
+    assert torch.equal(together[[0, 2]], other[[0, 2]]) and torch.equal(together[1], other[1]) == (model.classes == 0)
+    assert torch.equal(model(x, t)[2], together[2])  # no label is -1
+
+
+def test_each_norm_is_over_what_its_name_says():
+    x = torch.randn(4, 16, 3, 5, generator=seeded(0)) * 3 + 1
+    for name, over in {"group": (2, 3, 4), "layer": (1, 2, 3, 4), "instance": (3, 4)}.items():
+        y = NORMS[name](16)(x).reshape(4, 8, 2, 3, 5)
+        assert_equal(y.mean(over), torch.zeros_like(y.mean(over)), atol=1e-5)
+        assert_equal(y.var(over, correction=0), torch.ones_like(y.mean(over)), rtol=1e-3)
+    y = NORMS["batch"](16)(x)
+    assert_equal(y.mean((0, 2, 3)), torch.zeros(16), atol=1e-5)
+
+
+def test_the_network_refuses_what_it_cannot_halve():
+    for shape in ((2, 1, 7, 8), (2, 1, 8, 7), (2, 8, 8)):
+        with pytest.raises(ValueError, match="x_t must be"):
+            UNet(1, 8)(torch.zeros(shape), torch.ones(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="height and width multiples of 4"):
+        UNet(1, 8, levels=3)(torch.zeros(2, 1, 6, 8), torch.ones(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="width must be a multiple of 8, got 12"):
+        UNet(1, 12)
+
+
+# What is learned from. -----------------------------------------------------------------------------------------------
+
+
+def test_the_digits_are_two_halves_between_minus_one_and_one():
+    found = data.load("digits")
+    pictures = np.concatenate([found.train, found.held_out])
+    assert pictures.shape == (1797, 1, 8, 8) and pictures.dtype == np.float32
+    assert (pictures.min(), pictures.max()) == (-1, 1) and len(np.unique(pictures)) == 17
+    counts = np.bincount(found.train_labels) - np.bincount(found.held_out_labels)
+    assert abs(counts).max() <= 1 and len(counts) == 10 == found.classes and not found.flips
+    assert len({picture.tobytes() for picture in found.train} & {picture.tobytes() for picture in found.held_out}) < 10
+    assert all(map(np.array_equal, found, data.load("digits")))
+
+
+@pytest.mark.parametrize("name", ["two_classes", "ring", "moons", "rings", "swiss_roll"])
+def test_points_have_unit_variance_and_two_parts(name):
+    found = data.load(name)
+    assert found.train.shape == found.held_out.shape == (data.POINTS, 1 if name == "two_classes" else 2)
+    assert found.train.dtype == np.float32 and not found.classes
+    # The worst coordinate is a circle's: x^2 has variance 1/2 of its mean squared.
+    assert abs(found.train.var() - 1) < 4 / data.POINTS**0.5 and abs(found.train.mean(0)).max() < 4 / data.POINTS**0.5
+    assert not np.array_equal(found.train, found.held_out)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 4, 2), (6, 4, 2, 1), (6, 4, 2, 3)])
+def test_a_file_of_images(tmp_path, kind, shape):
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    expected = np.moveaxis(images.reshape(6, 4, 2, -1) / 127.5 - 1, 3, 1)
+    images = images if kind == "uint8" else (images / 255).astype(kind)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    found = data.load(str(tmp_path / "a.npz"))
+    np.testing.assert_allclose(found.train, expected, atol=1e-6)
+    assert found.train.dtype == np.float32 and np.array_equal(found.train_labels, labels) and found.classes == 3
+    assert len(found.held_out) == len(found.held_out_labels) == 0
+    np.save(tmp_path / "a.npy", images)
+    assert np.array_equal(data.load(str(tmp_path / "a.npy")).train, found.train)
+    parted = data.load(str(tmp_path / "a.npz"), 0.5)
+    assert sorted(parted.train_labels) == sorted(parted.held_out_labels) == [0, 1, 2]
+    rows = {row.tobytes() for part in (parted.train, parted.held_out) for row in part}
+    assert rows == {row.tobytes() for row in found.train}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"pixels": np.zeros((2, 4, 4))}, "must have an array `images`, it has .'pixels'."),
+        ({"images": np.zeros((4, 4))}, r"images must be \(N, H, W\) or \(N, H, W, C\).* got \(4, 4\)"),
+        ({"images": np.zeros((2, 3, 4, 5))}, r"C one of 1, 3, 4, got \(2, 3, 4, 5\)"),
+        ({"images": np.zeros((0, 4, 4))}, "images must be"),
+        ({"images": np.full((2, 4, 4), 1.5)}, r"must lie in \[0, 1\], got 1.5 to 1.5"),
+        ({"images": np.full((2, 4, 4), np.nan)}, r"must lie in \[0, 1\], got nan"),
+        ({"images": np.zeros((2, 4, 4), np.int64)}, "must be uint8 or floats"),
+        ({"images": np.zeros((2, 4, 4)), "labels": np.zeros(3, int)}, "labels must be a whole number from 0 for each"),
+        ({"images": np.zeros((2, 4, 4)), "labels": np.array([0, -1])}, "labels must be a whole number from 0 for each"),
+        ({"images": np.array([{}, {}])}, "cannot be read: .*pickle"),
+    ],
+)
+def test_a_file_that_cannot_be_trained_on(tmp_path, arrays, said):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=said):
+        data.load(str(tmp_path / "a.npz"))
+
+
+def test_a_damaged_file_and_shares_that_cannot_be(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8)))
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    (tmp_path / "no.npz").write_bytes(b"not a zip")
+    for name in ("cut.npz", "no.npz"):
+        with pytest.raises(ValueError, match=rf"{name}' cannot be read"):
+            data.load(str(tmp_path / name))
+    with pytest.raises(ValueError, match=r"held_out must lie in \[0, 1\), got 1.0"):
+        data.load(str(tmp_path / "a.npz"), 1.0)
+    with pytest.raises(ValueError, match=r"held_out = 0.99 cannot be put aside"):
+        data.load(str(tmp_path / "a.npz"), 0.99)
+    with pytest.raises(ValueError, match=r"data must be one of digits, .* or a folder, got 'letters'"):
+        data.load("letters")
+
+
+def pictures_in(folder, size=(8, 6), count=2, mode="RGB"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.new(mode, size, 40 * i if mode == "L" else (40 * i, 0, 255)).save(folder / f"{i}.png")
+
+
+def test_a_folder_of_pictures(tmp_path):
+    pictures_in(tmp_path / "a")
+    pictures_in(tmp_path / "b" / "deep", count=1)
+    found = data.load(str(tmp_path))
+    assert found.train.shape == (3, 3, 6, 8) and found.train_labels.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(found.train[1, :, 0, 0], [40 / 127.5 - 1, -1, 1], atol=1e-6)
+    grey = data.load(str(tmp_path / "b" / "deep"))
+    assert grey.train_labels is None
+    pictures_in(tmp_path / "c", mode="L")
+    assert data.load(str(tmp_path / "c")).train.shape == (2, 1, 6, 8)
+    assert data.load(str(tmp_path)).train.shape == (5, 3, 6, 8)  # grey ones among coloured ones become coloured
+
+
+def test_a_folder_that_cannot_be_trained_on(tmp_path):
+    with pytest.raises(ValueError, match="has no pictures"):
+        data.load(str(tmp_path))
+    pictures_in(tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
+    with pytest.raises(ValueError, match="one size, 0.png and small.png have 6x8 and 4x4"):
+        data.load(str(tmp_path))
+    (tmp_path / "small.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"small.png' cannot be read"):
+        data.load(str(tmp_path))
+
+
+def test_openml_is_asked_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    calls = []
+
+    def fetched(name, **options):
+        calls.append(name)
+        pixels = np.arange(6 * 12).reshape(6, 12)
+        return sklearn.utils.Bunch(data=pixels, target=np.array(["0", "1", "2", "0", "1", "2"]))
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetched)
+    first, again = (data.openml("TINY", 3, 2, train=4, flips=True) for _ in range(2))
+    assert calls == ["TINY"] and all(map(np.array_equal, first, again)) and first.flips
+    assert first.train.shape == (4, 3, 2, 2) and first.held_out_labels.tolist() == [1, 2]
+    np.testing.assert_allclose(first.train[0, 1].ravel(), np.arange(4, 8) / 127.5 - 1, atol=1e-6)  # plane by plane
+
+    def unreachable(name, **options):
+        raise URLError("no internet")
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", unreachable)
+    with pytest.raises(OSError, match=r"OTHER could not be fetched from openml.org: .*no internet"):
+        data.openml("OTHER", 3, 2, train=4, flips=True)
+
+
+# The trainer. --------------------------------------------------------------------------------------------------------
+
+TINY = Config(steps=4, width=8, batch=8, T=20, device="cpu")
+
+
+def same(a, b):
+    """Whether two checkpoints hold the same tensors, bit for bit."""
+    (a, of_a), (b, of_b) = run.read(a / run.LAST), run.read(b / run.LAST)
+    assert a.keys() == b.keys() and of_a["steps"] == of_b["steps"]
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Three short runs: twice the same, and once with another seed."""
+    out, before = tmp_path_factory.mktemp("runs"), torch.get_rng_state()
+    reports = [loop.fit(replace(TINY, out=out / str(number), seed=number // 3)) for number in (1, 2, 3)]
+    assert torch.equal(torch.get_rng_state(), before)  # what is seeded and drawn globally is put back
+    return out, reports
+
+
+def test_a_seed_repeats_a_run_bit_for_bit(trained):
+    out, _ = trained
+    assert same(out / "1", out / "2") and not same(out / "1", out / "3")
+    first, other = (run.read(out / number / run.LAST)[0]["raw.enter.weight"] for number in "13")
+    assert (first - other).abs().max() > 0.05  # further than four steps could take it
+    pictures = [(out / number / "samples.png").read_bytes() for number in "123"]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_a_run_leaves_whole_files_and_a_report(trained):
+    out, (report, *_) = trained
+    files = {path.name for path in (out / "1").iterdir()}
+    assert files == {run.CONFIG, run.LAST, run.BEST, run.LOG, "samples.png", "loss.png", "report.json"}
+    assert json.loads((out / "1" / "report.json").read_text()) == vars(report)
+    raw = [value for name, value in run.read(out / "1" / run.LAST)[0].items() if name.startswith("raw.")]
+    assert report.parameters == sum(value.numel() for value in raw)
+    assert report.steps == 4 and 0 < report.held_out_loss < 2
+    assert str(out / "1") in str(report) and "samples.png" in str(report)
+    (line,) = map(json.loads, (out / "1" / run.LOG).read_text().splitlines())
+    assert line["step"] == 4 and line["loss"] == report.loss
+    assert set(line) == {"step", "seconds", "loss", "gradient", "rate", "images_per_second"}
+
+
+def test_a_run_is_loaded_with_its_averaged_weights(trained):
+    out, _ = trained
+    loaded = run.load(out / "1")
+    assert loaded.config == replace(TINY, out=out / "1") and loaded.shape == (1, 8, 8)
+    assert torch.equal(loaded.model.enter.weight, run.read(out / "1" / run.LAST)[0]["average.enter.weight"])
+    samples = loaded.sample(5, seed=0, steps=10)
+    assert samples.shape == (5, 1, 8, 8) and samples.dtype == np.float32 and abs(samples).max() <= 1
+    assert np.array_equal(samples, loaded.sample(5, seed=0, steps=10))
+    assert np.array_equal(samples, [*loaded.watch(5, seed=0, steps=10)][-1])
+    with pytest.raises(ValueError, match=r"steps must lie in 1..20, got 21"):
+        loaded.sample(5, seed=0, steps=21)
+    with pytest.raises(ValueError, match="label must not be given: the run is not conditional"):
+        loaded.sample(5, seed=0, steps=2, label=1)
+
+
+def test_samples_made_in_parts_differ(trained, monkeypatch):
+    monkeypatch.setattr(run, "AT_ONCE", 2)
+    samples = run.load(trained[0] / "1").sample(5, seed=0, steps=2)
+    assert len({sample.tobytes() for sample in samples}) == 5
+
+
+def averages(ema):
+    """The average after some steps, and the weights after each, of one number in the network."""
+    with torch.random.fork_rng(devices=[]):
+        config = replace(TINY, ema=ema, steps=30)
+        trainer = loop.Trainer(config, data.load("digits"), torch.device("cpu"))
+        passed = [trainer.model.leave.bias.item()]
+        for _ in range(30):
+            trainer.step(0.0)
+            passed.append(trainer.model.leave.bias.item())
+    return trainer.average.leave.bias.item(), np.array(passed)
+
+
+def test_the_average_is_of_the_last_tenth():
+    average, passed = averages(None)
+    k = np.arange(31)
+    # The share of step k, by telescoping: what it enters with, times what later steps keep of it.
+    shares = np.diff((k / 30) ** (loop.MEMORY + 1), prepend=0.0)
+    assert_equal(np.float64(average), shares @ passed, rtol=1e-5)
+    assert 1 - 0.9 ** (loop.MEMORY + 1) > 0.86
+
+
+def test_the_average_with_a_decay_is_ema_update():
+    average, passed = averages(0.9)
+    expected = passed[0]
+    for n in range(1, 31):
+        expected = train.ema_update(expected, passed[n], min(0.9, n / (n + 10)))
+    assert_equal(np.float64(average), np.float64(expected), rtol=1e-5)
+
+
+def test_training_helps(tmp_path):
+    pictures = torch.from_numpy(data.load("digits").held_out)
+    report = loop.fit(replace(TINY, out=tmp_path, steps=60, batch=64, lr=5e-3))
+    untrained = loop.evaluate(lambda x, t: 0 * x, pictures, forward.cosine(20), "velocity")
+    assert report.held_out_loss < 0.8 * untrained
+    assert 0.8 < untrained < 1.1  # velocity has about the variance of the data
+
+
+def stepped(count=3, **choices):
+    """The weights after some steps."""
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(replace(TINY, **choices), data.load("digits"), torch.device("cpu"))
+        for _ in range(count):
+            trainer.step(0.0)
+        trainer.check()
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"optimiser": "adamw"},
+        {"optimiser": "lamb"},
+        {"optimiser": "sgd"},
+        {"norm": "batch"},
+        {"time": "learned"},
+        {"skips": "add"},
+        {"times": "uniform"},
+        {"predicts": "noise"},
+        {"predicts": "x_0", "zero_terminal_snr": True},
+        {"conditional": True},
+        {"dropout": 0.2},
+        {"flip": True},
+    ],
+    ids=str,
+)
+def test_every_choice_trains_in_its_own_way(choices):
+    chosen = stepped(**choices)
+    assert torch.equal(chosen, stepped(**choices))
+    plain = stepped()
+    assert chosen.shape != plain.shape or not torch.equal(chosen, plain)
+
+
+def test_a_batch_in_parts_has_the_same_gradient():
+    assert_equal(stepped(optimiser="sgd", accumulate=4), stepped(optimiser="sgd"), rtol=1e-3, atol=1e-6)
+
+
+def test_the_squared_norm_is_the_mean_square_times_the_pixels():
+    """Adam divides the scale of the gradient out again, but for its epsilon; plain descent does not."""
+    alike = {"clip": math.inf}
+    assert_equal(stepped(1, **alike, loss="sum"), stepped(1, **alike), rtol=1e-3, atol=1e-5)
+    begin = stepped(0)
+    slow, fast = (stepped(1, **alike, loss=loss, optimiser="sgd") - begin for loss in ("mean", "sum"))
+    assert_equal(fast, 64 * slow, rtol=1e-2, atol=1e-5)
+
+
+def test_lamb_steps_as_far_as_the_weights_are_long():
+    weights = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    lamb = Lamb([weights], lr=0.1)
+    weights.grad = torch.tensor([1e-3, -1e3])
+    lamb.step()
+    # Adam's first step has only signs, (1, -1): of length sqrt(2), stretched to that of the weights, 5.
+    assert_equal(weights.detach(), torch.tensor([3 - 0.5 / 2**0.5, 4 + 0.5 / 2**0.5]), rtol=2e-3)
+
+
+def test_points_are_learned_and_drawn(tmp_path):
+    report = loop.fit(replace(TINY, data="ring", out=tmp_path, steps=200, batch=256, T=100, width=16, lr=5e-3))
+    assert report.held_out_loss < 0.9
+    samples = run.load(tmp_path).sample(500, seed=0, steps=50)
+    assert samples.shape == (500, 2) and (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
+    assert 1 < abs(samples).max() < 4  # not clipped, as pictures are
+
+
+def test_a_class_can_be_asked_for(tmp_path):
+    """Dark pictures are class 0 and bright ones class 1: what is asked for comes, and more so with guidance."""
+    level = np.random.default_rng(0).uniform(0, 0.4, 200) + np.repeat([0.0, 0.6], 100)
+    np.savez(tmp_path / "a.npz", images=level[:, None, None] * np.ones((1, 4, 4)), labels=np.repeat([0, 1], 100))
+    chosen = {"conditional": True, "steps": 150, "batch": 64, "lr": 5e-3, "label_dropout": 0.2}
+    loop.fit(replace(TINY, data=str(tmp_path / "a.npz"), out=tmp_path / "run", **chosen))
+    loaded = run.load(tmp_path / "run")
+    assert loaded.classes == 2
+    dark, bright, brighter = (
+        loaded.sample(20, seed=0, steps=20, label=label, guidance=w).mean()
+        for label, w in ((0, 0.0), (1, 0.0), (1, 1.0))
+    )
+    assert dark < -0.2 < 0.2 < bright < brighter
+    means = loaded.sample(20, seed=0, steps=20).mean((1, 2, 3))
+    assert means[0::2].mean() < -0.2 < 0.2 < means[1::2].mean()  # no label: all in turn
+    with pytest.raises(ValueError, match=r"label must lie in 0..1, got 2"):
+        loaded.sample(1, seed=0, label=2)
+
+
+def test_the_clock_ends_a_run(tmp_path):
+    report = loop.fit(replace(TINY, out=tmp_path, steps=None, seconds=0.05))
+    assert 0.05 <= report.seconds < 5 and report.steps >= 1
+
+
+def test_grids_on_the_way(tmp_path):
+    loop.fit(replace(TINY, out=tmp_path, grid_every=1e-9, steps=2))
+    assert {path.name for path in tmp_path.glob("samples-*.png")} == {"samples-0.png", "samples-1.png", "samples-2.png"}
+
+
+# Nothing lost. -------------------------------------------------------------------------------------------------------
+
+
+def stopped_after(monkeypatch, steps, config):
+    """Train, and be interrupted in the middle of a step."""
+    calls = itertools.count(1)
+
+    def interrupted(*arguments):
+        if next(calls) == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return train.training_loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "training_loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.fit(config)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"ema": 0.9, "dropout": 0.1, "conditional": True, "flip": True, "times": "uniform"},
+        {"norm": "batch", "optimiser": "lamb"},
+        {"data": "ring", "optimiser": "sgd"},
+        {"data": "moons", "optimiser": "adamw", "accumulate": 2},
+    ],
+    ids=str,
+)
+def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, choices):
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    config = replace(TINY, steps=8, **choices)
+    loop.fit(replace(config, out=tmp_path / "whole"))
+    resumed = replace(config, out=tmp_path / "parts", resume=True)  # there is nothing yet: it begins
+    stopped_after(monkeypatch, 3, resumed)
+    assert run.load(tmp_path / "parts").sample(1, seed=0, steps=2).shape[0] == 1
+    assert run.read(tmp_path / "parts" / run.LAST)[1]["steps"] == -(-3 // config.accumulate)
+    stopped_after(monkeypatch, 2, resumed)
+    report = loop.fit(resumed)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / run.LOG).read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    for of in ("step", "loss", "gradient", "rate"):
+        assert [line[of] for line in logs[0]] == [line[of] for line in logs[1]]
+    seconds = [line["seconds"] for line in logs[1]]
+    assert seconds == sorted(seconds) and report.seconds > seconds[-1] - 1e-3  # the log rounds
+    again = loop.fit(resumed)  # a finished run only reports
+    assert again.steps == 8 and again.loss == report.loss and same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_clock_runs_on_over_an_interruption(tmp_path, monkeypatch):
+    config = replace(TINY, out=tmp_path, steps=None, seconds=0.3, resume=True)
+    stopped_after(monkeypatch, 2, config)
+    so_far = run.read(tmp_path / run.LAST)[1]["seconds"]
+    begun = time.monotonic()
+    report = loop.fit(config)
+    assert 0 < so_far < report.seconds < 0.3 + 1
+    assert report.seconds - so_far < time.monotonic() - begun
+
+
+def child(config):
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
+    loop.LOG_EVERY = 3
+    loop.fit(config)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
+def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "sklearn.datasets", "torch._dynamo"])
+    config = replace(TINY, data="ring", steps=60, resume=True, save_every=1e-9, out=tmp_path / "killed")
+
+    def begin():
+        process = context.Process(target=child, args=(config,))
+        process.start()
+        return process
+
+    chance, kills, seen = random.Random(0), 0, set()
+    for _ in range(100):
+        process = begin()
+        process.join(chance.uniform(0.0, 0.3) * (1 + kills / 20))  # on a slow machine too, it gets on in the end
+        if process.exitcode is not None:
+            break
+        process.kill()
+        process.join()
+        kills += 1
+        if (tmp_path / "killed" / run.LAST).is_file():
+            seen.add(run.read(tmp_path / "killed" / run.LAST)[1]["steps"])  # whole, whenever it was killed
+    assert process.exitcode == 0 and kills >= 3 and len(seen) >= 2
+    child_free = replace(config, out=tmp_path / "whole", resume=False)
+    begin_whole = context.Process(target=child, args=(child_free,))
+    begin_whole.start()
+    begin_whole.join()
+    assert same(tmp_path / "killed", tmp_path / "whole")
+    for name in ("killed", "whole"):
+        steps = [json.loads(line)["step"] for line in (tmp_path / name / run.LOG).read_text().splitlines()]
+        assert steps == [*range(3, 61, 3)]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was_saved(tmp_path, monkeypatch):
+    config = replace(TINY, out=tmp_path, steps=10, resume=True)
+    stopped_after(monkeypatch, 3, config)
+    kept = (tmp_path / run.LAST).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "training_loss", lambda *a: train.training_loss(*a) * math.nan)
+        with pytest.raises(FloatingPointError, match=r"no longer finite at step 10; try an lr below 0.002. What was"):
+            loop.fit(config)
+    assert (tmp_path / run.LAST).read_bytes() == kept
+    assert loop.fit(config).steps == 10
+
+
+def test_a_gradient_that_is_not_finite_is_noticed_too(tmp_path, monkeypatch):
+    def cliff(*arguments):
+        loss = train.training_loss(*arguments)
+        return loss + 0 * (loss - loss.detach()).sqrt()  # the slope of a square root at 0 is infinite
+
+    monkeypatch.setattr(loop, "training_loss", cliff)
+    with pytest.raises(FloatingPointError, match="no longer finite"):
+        loop.fit(replace(TINY, out=tmp_path, steps=1))
+    with pytest.raises(ValueError, match="stopped before its first save"):
+        run.load(tmp_path)
+
+
+def test_no_room_to_save_keeps_what_was_saved(tmp_path, monkeypatch):
+    config = replace(TINY, out=tmp_path, steps=10, resume=True)
+    stopped_after(monkeypatch, 3, config)
+    kept = (tmp_path / run.LAST).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"safetensors could not be saved .* what was saved before is kept"):
+            loop.fit(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / run.LAST).read_bytes() == kept and not list(tmp_path.glob(".*.part"))
+    assert loop.fit(config).steps == 10
+
+
+def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
+    shutil.copytree(trained[0] / "1", tmp_path / "run")
+    file, config = tmp_path / "run" / run.LAST, replace(TINY, out=tmp_path / "run", resume=True)
+    content = file.read_bytes()
+    for damaged in (b"", content[:100], content[: len(content) // 2], content[:-1], b"x" * 1000):
+        file.write_bytes(damaged)
+        for attempt in (lambda: run.load(tmp_path / "run"), lambda: loop.fit(config)):
+            with pytest.raises(ValueError, match=r"last.safetensors' is damaged: .* or begin anew"):
+                attempt()
+        assert file.read_bytes() == damaged
+    assert run.load(tmp_path / "run", best=True).sample(1, seed=0, steps=2).shape[0] == 1
+    (tmp_path / "run" / run.CONFIG).write_text('{"config": {"widht": 8}}')
+    with pytest.raises(ValueError, match=r"config.json' is not the config of a run"):
+        run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"lr": 1e-3}, "lr must stay 0.002, as in the run .*, got 0.001"),
+        ({"width": 16}, "width must stay 8"),
+        ({"seed": 1}, "seed must stay 0"),
+        ({"steps": 5}, "steps must stay 4"),
+        ({"data": "ring"}, "data must stay"),
+    ],
+)
+def test_a_run_goes_on_only_as_what_it_is(trained, changed, said):
+    folder = trained[0] / "1"
+    before = (folder / run.LAST).read_bytes()
+    with pytest.raises(ValueError, match=said):
+        loop.fit(replace(TINY, out=folder, resume=True, **changed))
+    with pytest.raises(ValueError, match="out must be a new or an empty folder"):
+        loop.fit(replace(TINY, out=folder))
+    assert (folder / run.LAST).read_bytes() == before
+    assert loop.fit(replace(TINY, out=folder, resume=True, save_every=5.0)).steps == 4
+
+
+def test_other_pictures_under_the_same_name_are_noticed(tmp_path):
+    images = np.zeros((20, 4, 4))
+    np.savez(tmp_path / "a.npz", images=images)
+    config = replace(TINY, data=str(tmp_path / "a.npz"), out=tmp_path / "run", resume=True)
+    assert loop.fit(config).held_out_loss is None
+    np.savez(tmp_path / "a.npz", images=images + 0.5)
+    with pytest.raises(ValueError, match="data must stay"):
+        loop.fit(config)
+    with pytest.raises(ValueError, match=r"best.safetensors: nothing was held out"):
+        run.load(tmp_path / "run", best=True)
+
+
+def test_the_best_is_kept_when_the_last_is_worse(tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 4.0, 5.0])
+    monkeypatch.setattr(loop, "held_out_loss", lambda *a, **k: next(losses))
+    loop.fit(replace(TINY, out=tmp_path, steps=4, save_every=1e-9))
+    assert run.read(tmp_path / run.BEST)[1] == {**run.read(tmp_path / run.BEST)[1], "steps": 2, "best": 1.0}
+    best, last = (run.load(tmp_path, best=best).model.leave.weight for best in (True, False))
+    assert not torch.equal(best, last)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "kept"
+    write(path, lambda file: file.write(b"old"))
+    with open(path, "rb") as reader:
+        write(path, lambda file: file.write(b"new"))
+        assert reader.read() == b"old"  # who has it open keeps the old file, whole
+    assert path.read_bytes() == b"new"
+
+    def fails(file):
+        file.write(b"ne")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        write(path, fails)
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+
+
+# What is looked at. --------------------------------------------------------------------------------------------------
+
+
+def pixels(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_the_grid_shows_every_sample_in_its_place():
+    samples = np.linspace(-1, 1, 5).reshape(5, 1, 1, 1) * np.ones((5, 1, 4, 6))
+    picture = pixels(plots.grid(samples))[..., 0]
+    assert picture.shape == (2 * (4 * 12 + 2), 3 * (6 * 12 + 2))
+    shades = picture.reshape(2, 50, 3, 74)[:, 10, :, 10].ravel()
+    np.testing.assert_allclose(shades, 255 * np.array([0, 0.25, 0.5, 0.75, 1, 1]), atol=1)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_points_are_shown_where_they_lie(dims):
+    left, right = (pixels(plots.grid(np.full((50, dims), at))) for at in (-1.5, 1.5))
+    assert left.shape == right.shape and (left != right).any()
+    marked = [np.nonzero((image != 255).any(-1)[40:360])[1].mean() for image in (left, right)]
+    assert marked[0] < marked[1]
+
+
+def test_the_gif_has_every_state():
+    film = Image.open(io.BytesIO(plots.gif(np.full((2, 1, 8, 8), level) for level in np.linspace(-1, 1, 7))))
+    assert film.n_frames == 7
+    film.seek(6)
+    assert film.info["duration"] == 2000 and film.convert("L").getpixel((10, 10)) == 255
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    {
+        "data": "letters",
+        "schedule": "sine",
+        "predicts": "score",
+        "T": 0,
+        "batch": 0,
+        "steps": 0,
+        "seconds": 0.0,
+        "lr": math.nan,
+        "ema": 1.0,
+        "width": 12,
+        "seed": -1,
+        "times": "even",
+        "loss": "norm",
+        "optimiser": "rprop",
+        "norm": "weight",
+        "time": "none",
+        "skips": "none",
+        "device": "tpu",
+        "accumulate": 3,
+        "warm_up": -1,
+        "clip": 0.0,
+        "save_every": math.nan,
+        "dropout": 1.0,
+        "label_dropout": -0.1,
+        "held_out": 1.0,
+    }.items(),
+)
+def test_a_config_that_cannot_be_run_is_refused_before_anything_is_written(tmp_path, field, value):
+    with pytest.raises(ValueError, match=f"{field} must"):
+        loop.fit(replace(TINY, out=tmp_path / "runs", **{field: value}))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_choices_that_do_not_go_together(tmp_path):
+    for choices, said in (
+        ({"zero_terminal_snr": True, "predicts": "noise"}, "predicts must be x_0 or velocity with zero_terminal_snr"),
+        ({"resume": True, "out": None}, "resume needs out"),
+        ({"conditional": True, "data": "ring"}, "conditional needs labels"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            loop.fit(replace(TINY, **{"out": tmp_path / "runs", **choices}))
+        assert not (tmp_path / "runs").exists()
+
+
+# The command line. ---------------------------------------------------------------------------------------------------
+
+
+def test_train_prints_where_the_samples_are(tmp_path, capsys):
+    arguments = ["train", "--steps", "1", "--width", "8", "--batch", "2", "--T", "5", "--out", str(tmp_path / "run")]
+    assert cli.main(arguments) == 0
+    assert str(tmp_path / "run" / "samples.png") in capsys.readouterr().out
+
+
+def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
+    folder = str(trained[0] / "1")
+    for file in ("grid.png", "film.gif", "numbers.npz"):
+        assert cli.main(["sample", folder, "--n", "3", "--steps", "5", "--out", str(tmp_path / file)]) == 0
+        assert str(tmp_path / file) in capsys.readouterr().out
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert Image.open(tmp_path / "film.gif").n_frames == 6
+    samples = np.load(tmp_path / "numbers.npz")["samples"]
+    assert samples.shape == (3, 1, 8, 8) and abs(samples).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["train", "--schedule", "sine"],
+            "schedule must be one of linear, scaled_linear, proportional, cosine, got 'sine'",
+        ),
+        (["train", "--T", "0"], "T must be a whole number of at least 1, got 0"),
+        (["train", "--data", "letters"], "or a folder, got 'letters'"),
+        (["sample", "RUNS/9"], "/3"),
+        (["sample", "RUNS/1", "--steps", "21"], "steps must lie in 1..20, got 21"),
+        (
+            ["sample", "RUNS/1", "--sampler", "euler"],
+            "sampler must be one of ancestral, ddim, second_order, got 'euler'",
+        ),
+        (["sample", "RUNS/1", "--n", "0"], "n must be at least 1, got 0"),
+        (["sample", "RUNS/1", "--out", "samples.jpg"], "out must end in .png, .gif or .npz, got 'samples.jpg'"),
+        (["sample", "RUNS/1", "--out", "nowhere/a.png"], "out must be in a folder that exists"),
+        (["cite", "posterior.meen"], "posterior.mean"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_leaves_nothing(trained, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([argument.replace("RUNS", str(trained[0])) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1 and not captured.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_option_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", "--stps", "3"])
+    assert exit_.value.code == 2 and "--steps" in capsys.readouterr().err
+
+
+def test_equations_fit_the_screen(capsys):
+    assert cli.main(["equations"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    (row,) = (line for line in lines if "posterior.mean(" in line)
+    assert row.split()[1:5] == ["posterior.mean(x_t,", "x_0,", "step)", "Ho"] and row.endswith("Ho et al. 2020, Eq. 7")
+
+
+def test_cite_prints_reference_and_bibtex(capsys):
+    assert cli.main(["cite", "train.guided_noise"]) == 0
+    printed = capsys.readouterr().out
+    assert "Classifier-Free Diffusion Guidance" in printed and "@misc{" in printed and "Eq. 6" in printed
+
+
+def test_check_passes_its_arguments_to_pytest(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(pytest, "main", lambda arguments: asked.append(arguments) or 1)
+    assert cli.main(["check", "-k", "mean", "--equation", "posterior.mean"]) == 1
+    assert asked[0][-4:] == ["-k", "mean", "--equation", "posterior.mean"] and "tinyddpm.checker" in asked[0]
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    assert cli.main(["check"]) == 2
+    assert 'pip install "tinyddpm[test]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["check", "--help"]])
+def test_help_does_not_wait_for_torch(arguments):
+    script = (
+        "import sys\nfrom tinyddpm import cli\n"
+        f"try: cli.main({arguments})\nfinally: assert not {{'torch', 'sklearn', 'pytest'}} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "usage: tinyddpm" in done.stdout, done.stderr

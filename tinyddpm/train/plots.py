@@ -1,0 +1,79 @@
+"""What a run lets one look at: a grid of samples, the way back from noise as a GIF, the loss. All as bytes of a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .. import forward
+
+
+def grid(samples: np.ndarray) -> bytes:
+    """Samples as one PNG: pictures in rows and columns, points where they lie."""
+    return _png(picture(samples))
+
+
+def gif(states: Iterable[np.ndarray], last: float = 2.0) -> bytes:
+    """The states of a sampler as a GIF, which stops for some seconds at the last."""
+    frames = [Image.fromarray(picture(state)) for state in states]
+    durations = [60] * (len(frames) - 1) + [int(1000 * last)]
+    file = BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return file.getvalue()
+
+
+def loss(log: Sequence[dict[str, Any]]) -> bytes:
+    """The loss over the steps, from the lines of a log, as a PNG."""
+    figure, ax = _figure(6, 3)
+    ax.semilogy([line["step"] for line in log], [line["loss"] for line in log])
+    ax.set(xlabel="step", ylabel="loss")
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def picture(samples: np.ndarray) -> np.ndarray:
+    """Samples as the pixels of one picture, (height, width, 3) of uint8; small pictures are enlarged, smoothly."""
+    if samples.ndim == 2:
+        return _scatter(samples)
+    n, _, height, width = samples.shape
+    columns, scale = math.ceil(math.sqrt(n)), max(1, 48 // height)
+    rows, edge = math.ceil(n / columns), 2
+    # The eye reads eight smooth strokes more easily than sixty-four squares.
+    large = torch.nn.functional.interpolate(torch.from_numpy(samples), scale_factor=scale, mode="bicubic")
+    height, width = large.shape[2:]
+    tiles = np.full((rows * columns, height + edge, width + edge, 3), 255, np.uint8)
+    tiles[:n, :height, :width] = np.moveaxis(forward.from_unit_range(large), 1, 3)
+    parted = tiles.reshape(rows, columns, height + edge, width + edge, 3).swapaxes(1, 2)
+    return parted.reshape(rows * (height + edge), columns * (width + edge), 3)
+
+
+def _scatter(points: np.ndarray) -> np.ndarray:
+    """Points in the plane where they lie; points on a line as a histogram."""
+    figure, ax = _figure(4, 4)
+    if points.shape[1] == 1:
+        ax.hist(points[:, 0], bins=60, range=(-3, 3), density=True)
+    else:
+        ax.scatter(*points[:, :2].T, s=2)
+        ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    figure = Figure((width, height), dpi=100, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
