@@ -10,6 +10,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -221,7 +222,7 @@ def test_a_folder_that_cannot_be_trained_on(tmp_path):
         data.load(str(tmp_path))
     pictures_in(tmp_path)
     Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
-    with pytest.raises(ValueError, match="one size, 0.png and small.png have 6x8 and 4x4"):
+    with pytest.raises(ValueError, match=r"one size, 0.png and small.png have 6x8 and 4x4"):
         data.load(str(tmp_path))
     (tmp_path / "small.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"small.png' cannot be read"):
@@ -509,6 +510,14 @@ def test_the_clock_runs_on_over_an_interruption(tmp_path, monkeypatch):
     assert report.seconds - so_far < time.monotonic() - begun
 
 
+@pytest.fixture(scope="module")
+def forked():
+    """Processes that begin with everything imported: a new one would take seconds for that."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "sklearn.datasets", "torch._dynamo", "torch.nn.parallel"])
+    return context
+
+
 def child(config):
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
@@ -517,20 +526,18 @@ def child(config):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
-def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "sklearn.datasets", "torch._dynamo"])
-    config = replace(TINY, data="ring", steps=60, resume=True, save_every=1e-9, out=tmp_path / "killed")
+def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_path, forked):
+    config = replace(TINY, data="ring", steps=45, resume=True, save_every=1e-9, out=tmp_path / "killed")
 
     def begin():
-        process = context.Process(target=child, args=(config,))
+        process = forked.Process(target=child, args=(config,))
         process.start()
         return process
 
     chance, kills, seen = random.Random(0), 0, set()
     for _ in range(100):
         process = begin()
-        process.join(chance.uniform(0.0, 0.3) * (1 + kills / 20))  # on a slow machine too, it gets on in the end
+        process.join(chance.uniform(0.0, 0.3) * (1 + kills / 5))  # on a slow machine too, it gets on in the end
         if process.exitcode is not None:
             break
         process.kill()
@@ -539,14 +546,73 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_pa
         if (tmp_path / "killed" / run.LAST).is_file():
             seen.add(run.read(tmp_path / "killed" / run.LAST)[1]["steps"])  # whole, whenever it was killed
     assert process.exitcode == 0 and kills >= 3 and len(seen) >= 2
-    child_free = replace(config, out=tmp_path / "whole", resume=False)
-    begin_whole = context.Process(target=child, args=(child_free,))
-    begin_whole.start()
-    begin_whole.join()
+    loop.fit(replace(config, out=tmp_path / "whole", resume=False, save_every=10.0))
     assert same(tmp_path / "killed", tmp_path / "whole")
-    for name in ("killed", "whole"):
-        steps = [json.loads(line)["step"] for line in (tmp_path / name / run.LOG).read_text().splitlines()]
-        assert steps == [*range(3, 61, 3)]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / run.LOG).read_text().splitlines()]
+    assert steps == [*range(3, 46, 3)]
+
+
+# More than one process. ----------------------------------------------------------------------------------------------
+
+
+def member(config, rank, port, stop_at):
+    """One of two processes, told so by what torchrun sets; the first may be interrupted."""
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in told.items()})
+    calls, loss = itertools.count(1), train.training_loss
+
+    def counted(*arguments):
+        if next(calls) == stop_at and rank == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(*arguments)
+
+    loop.training_loss = counted
+    try:
+        report = loop.fit(config)
+    except KeyboardInterrupt:
+        sys.exit(3)
+    assert (report is None) == (rank == 1)
+
+
+def two_processes(forked, config, stop_at=None):
+    """Train in two processes; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    crew = [forked.Process(target=member, args=(config, rank, port, stop_at)) for rank in (0, 1)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    return [process.exitcode for process in crew]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
+@pytest.mark.parametrize("choices", [{"optimiser": "sgd", "steps": 1}, {"data": "ring", "accumulate": 2, "steps": 6}])
+def test_two_processes_are_as_good_as_one(tmp_path, forked, choices):
+    """The same batch, shared out: the same gradient, but for the order of sums, and the same run when it is resumed."""
+    config = replace(TINY, **choices)
+    loop.fit(replace(config, out=tmp_path / "one"))
+    shared = replace(config, out=tmp_path / "two", resume=True)
+    if config.steps > 1:
+        assert two_processes(forked, shared, stop_at=5) == [3, 3]
+        assert run.read(tmp_path / "two" / run.LAST)[1]["steps"] == 3
+    assert two_processes(forked, shared) == [0, 0]
+    one, two = (run.read(tmp_path / name / run.LAST)[0] for name in ("one", "two"))
+    assert one.keys() == two.keys() and torch.equal(one["generator"], two["generator"])
+    for name in one:
+        if name.startswith(("raw.", "average.")):
+            assert_equal(two[name], one[name], rtol=1e-3, atol=1e-5)  # float32, and Adam magnifies
+
+
+def test_a_batch_that_cannot_be_shared_out(tmp_path):
+    with pytest.raises(ValueError, match="batch must be a multiple of 6, processes times accumulate, got 8"):
+        loop.Trainer(replace(TINY, accumulate=2), data.load("digits"), torch.device("cpu"), processes=3)
+
+
+# What may go wrong. --------------------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was_saved(tmp_path, monkeypatch):
