@@ -23,10 +23,10 @@ import sklearn.datasets
 import torch
 from PIL import Image
 
-from tinyddpm import cli, forward, train
+from tinyddpm import cli, forward, mixture, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.files import write
-from tinyddpm.train import data, loop, plots, run
+from tinyddpm.train import data, judge, loop, plots, run
 from tinyddpm.train.config import Config
 from tinyddpm.train.lamb import Lamb
 from tinyddpm.train.unet import MLP, NORMS, UNet
@@ -804,6 +804,55 @@ def test_choices_that_do_not_go_together(tmp_path):
         with pytest.raises(ValueError, match=said):
             loop.fit(replace(TINY, **{"out": tmp_path / "runs", **choices}))
         assert not (tmp_path / "runs").exists()
+
+
+# What a run is worth. ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_judge(tmp_path, monkeypatch):
+    """A judge that learns for a moment, and is kept where nobody else looks."""
+    monkeypatch.setattr(judge, "STEPS", 12)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, monkeypatch):
+    found, before = data.load("digits"), torch.get_rng_state()
+    first, accuracy = judge.classifier(found)
+    assert torch.equal(torch.get_rng_state(), before) and not first.training
+    assert 0.1 < accuracy < 1  # better than chance, after so short a time
+    monkeypatch.setattr(judge, "_learn", lambda *_: pytest.fail("it was kept"))
+    again, kept = judge.classifier(found)
+    features = first.describe(found.train[:7])
+    assert np.array_equal(features, again.describe(found.train[:7])) and kept == accuracy
+    assert features.shape == (7, 64)
+
+
+def test_a_verdict_has_every_figure_beside_its_floor(quick_judge):
+    found = data.load("digits")
+    copies = judge.compare(found.train, found)
+    assert copies.frechet_distance == copies.frechet_floor > 0 and copies.nearest_neighbours < 0.01
+    noise = judge.compare(np.random.default_rng(0).uniform(-1, 1, (100, 1, 8, 8)).astype(np.float32), found)
+    assert noise.frechet_distance > 5 * noise.frechet_floor and noise.nearest_neighbours > 1.5
+    said = str(noise)
+    for figure in ("frechet_distance", "frechet_floor"):
+        assert f"{getattr(noise, figure):.4f}" in said
+    assert f"{noise.accuracy:.1%}" in said
+
+
+def test_points_are_judged_by_their_sliced_distance():
+    found = data.load("ring")
+    real = mixture.ring(8).sample(5000, np.random.default_rng(5)).astype(np.float32)
+    good, bad = judge.compare(real, found), judge.compare(0.8 * real, found)
+    assert good.sliced_wasserstein < 2 * good.sliced_floor < bad.sliced_wasserstein
+    assert good.frechet_distance is None and "real against real" in str(good)
+
+
+def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
+    assert cli.main(["judge", str(trained[0] / "1"), "--n", "50", "--steps", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "50 samples" in said and "real against real" in said and "nearest neighbours" in said
+    assert cli.main(["judge", str(trained[0] / "9")]) == 2
 
 
 # The command line. ---------------------------------------------------------------------------------------------------

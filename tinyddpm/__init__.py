@@ -16,5 +16,5 @@ def equations() -> tuple[Equation, ...]:
     present = [name for name in ("mixture", *CHAPTERS) if util.find_spec(f"{__name__}.{name}")]
     for name in present:
         import_module(f"{__name__}.{name}")
-    own = [k for k in registry.values() if k.function.__module__ == f"{__name__}.{k.chapter}" and k.chapter in present]
+    own = [k for k in registry.values() if f"{k.function.__module__}.".startswith(f"{__name__}.{k.chapter}.")]
     return tuple(sorted(own, key=lambda known: (present.index(known.chapter), known.place)))

@@ -1,4 +1,4 @@
-"""The command line: `tinyddpm train | sample | check | equations | cite`.
+"""The command line: `tinyddpm train | sample | judge | check | equations | cite`.
 
 Nothing here imports PyTorch before it is needed, so that help comes at once.
 """
@@ -55,6 +55,27 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Compare samples of a run with real ones: each figure beside its floor, real against real.
+
+    For pictures with labels a small classifier is trained first, about half a minute, and kept for the next time.
+    """
+
+    run: Positional[Path]
+    """folder of the run, such as runs/digits-1"""
+    n: int = 1000
+    """how many samples"""
+    seed: int = 0
+    """for the noise"""
+    sampler: str = "ancestral"
+    """ancestral, ddim, second_order"""
+    steps: int = 100
+    """how many of the run's times to visit, at most its T"""
+    best: bool = False
+    """take the weights that were best on held-out data, not the last ones"""
+
+
+@dataclass(frozen=True)
 class Check:
     """Run the book's checks with pytest; all further arguments are passed on to it, such as -k."""
 
@@ -75,6 +96,7 @@ class Cite:
 Command: TypeAlias = (
     Annotated[Config, subcommand("train")]
     | Annotated[Sample, subcommand("sample")]
+    | Annotated[Judge, subcommand("judge")]
     | Annotated[Check, subcommand("check")]
     | Annotated[Equations, subcommand("equations")]
     | Annotated[Cite, subcommand("cite")]
@@ -99,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 train(command)
             case Sample():
                 draw(command)
+            case Judge():
+                judge(command)
             case Check():
                 return check(rest)
             case Equations():
@@ -152,6 +176,14 @@ def draw(command: Sample) -> None:
         else:
             write(command.out, lambda file: np.savez_compressed(file, samples=samples))
     print(command.out)
+
+
+def judge(command: Judge) -> None:
+    """Print what the samples of a run are worth."""
+    from .train import judge
+
+    options = {"sampler": command.sampler, "steps": command.steps}
+    print(judge.judge(command.run, command.n, command.seed, command.best, **options))
 
 
 def check(arguments: list[str]) -> int:

@@ -48,7 +48,7 @@ class Equation:
 
     @property
     def chapter(self) -> str:
-        """The module that holds the function, without its package."""
+        """The module that holds the function, without its package; of a package that is a chapter, the package."""
         return _chapter(self.function)
 
     @property
@@ -142,7 +142,8 @@ def _library(x: Array) -> Any:
 
 
 def _chapter(function: Callable[..., Any]) -> str:
-    return function.__module__.rpartition(".")[2]
+    *packages, module = function.__module__.split(".")
+    return packages[-1] if packages and packages[-1] in CHAPTERS else module
 
 
 def _written(function: Callable[..., Any]) -> tuple[str, int]:

@@ -14,7 +14,7 @@ class Equations(griffe.Extension):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known = {f"tinyddpm.{known.name}": known for known in equations()}
+        self.known = {f"{known.function.__module__}.{known.function.__qualname__}": known for known in equations()}
 
     def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
         known = self.known.get(func.path)

@@ -388,3 +388,9 @@ def _check_shape(name: str, value: Array, shape: Any) -> Array:
     if tuple(value.shape) != tuple(shape):
         raise ValueError(f"{name} must have the shape {tuple(shape)}, got {tuple(value.shape)}")
     return value
+
+
+# The measures of quality come last in the chapter.
+from .metrics import frechet_distance as frechet_distance  # noqa: E402
+from .metrics import nearest_neighbours as nearest_neighbours  # noqa: E402
+from .metrics import sliced_wasserstein as sliced_wasserstein  # noqa: E402

@@ -68,7 +68,10 @@ def points(name: str) -> Data:
     """Points on a line or in the plane; each coordinate, or the plane as a whole, of variance 1."""
     from sklearn import datasets
 
-    known: dict[str, Callable[[], mixture.Mixture]] = {"ring": partial(mixture.ring, 8), "two_classes": mixture.two_classes}
+    known: dict[str, Callable[[], mixture.Mixture]] = {
+        "ring": partial(mixture.ring, 8),
+        "two_classes": mixture.two_classes,
+    }
     if name in known:
         x = known[name]().sample(2 * POINTS, np.random.default_rng(0))
     else:

@@ -1,0 +1,141 @@
+"""What a run is worth: its samples against real ones, each figure beside its floor."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from . import data, metrics, run
+from .data import Data
+
+STEPS, BATCH = 1000, 128
+"""How long the judge is trained."""
+
+
+class Classifier(nn.Module):
+    """A small network that tells classes apart; the 64 numbers before its answer are the features of a picture."""
+
+    def __init__(self, channels: int, edge: int, classes: int) -> None:
+        super().__init__()
+        sizes, layers = (channels, 32, 64, 64), list[nn.Module]()
+        for i in range(3):
+            layers += [nn.Conv2d(sizes[i], sizes[i + 1], 3, padding=1), nn.BatchNorm2d(sizes[i + 1]), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if i == 0 or edge > 8 else []
+        self.see = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3))
+        self.features = nn.Sequential(nn.Linear(16 * 64, 64), nn.ReLU())
+        self.answer = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(self.features(self.see(x)))
+
+    @torch.no_grad()
+    def describe(self, pictures: np.ndarray) -> np.ndarray:
+        """The features of pictures, shape (n, 64)."""
+        parts = torch.from_numpy(pictures).split(500)
+        return torch.cat([self.features(self.see(part)) for part in parts]).numpy()
+
+
+def classifier(found: Data, cache: Path | None = None) -> tuple[Classifier, float]:
+    """The judge for a data set and the share of held-out pictures that it gets right; trained once, then kept."""
+    cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tinyddpm"
+    kept = cache / f"judge-{zlib.crc32(found.train.tobytes()):08x}.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        judge = Classifier(found.train.shape[1], found.train.shape[2], found.classes)
+        if kept.is_file():
+            tensors, state = run.read(kept)
+            judge.load_state_dict(tensors)
+            return judge.eval(), state["accuracy"]
+        _learn(judge, found)
+    judge.eval()
+    seen, labels = (found.held_out, found.held_out_labels) if len(found.held_out) else (found.train, found.train_labels)
+    with torch.no_grad():
+        told = torch.cat([judge(part).argmax(1) for part in torch.from_numpy(seen).split(500)])
+    accuracy = float((told.numpy() == labels).mean())
+    cache.mkdir(parents=True, exist_ok=True)
+    run.save(kept, judge.state_dict(), {"accuracy": accuracy})
+    return judge, accuracy
+
+
+def _learn(judge: Classifier, found: Data) -> None:
+    x, labels = torch.from_numpy(found.train), torch.from_numpy(found.train_labels)
+    adam = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.05)
+    rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=STEPS)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(x), (BATCH,))
+        # Moved by up to a pixel: a shape is the same there.
+        down, right = torch.randint(3, (2,)).tolist()
+        moved = functional.pad(x[chosen], (1, 1, 1, 1), mode="replicate")[
+            ..., down : down + x.shape[2], right : right + x.shape[3]
+        ]
+        loss = functional.cross_entropy(judge(moved), labels[chosen], label_smoothing=0.05)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        rate.step()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `judge` found; a figure is None where it cannot be told."""
+
+    samples: int
+    frechet_distance: float | None = None
+    frechet_floor: float | None = None
+    accuracy: float | None = None
+    sliced_wasserstein: float | None = None
+    sliced_floor: float | None = None
+    nearest_neighbours: float | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.samples} samples"]
+        if self.frechet_distance is not None:
+            lines.append(
+                f"Fréchet distance     {self.frechet_distance:.4f}   (real against real {self.frechet_floor:.4f}; "
+                f"features of a classifier that is right on {self.accuracy:.1%})"
+            )
+        if self.sliced_wasserstein is not None:
+            lines.append(
+                f"sliced Wasserstein   {self.sliced_wasserstein:.4f}   (real against real {self.sliced_floor:.4f})"
+            )
+        if self.nearest_neighbours is not None:
+            lines.append(
+                f"nearest neighbours   {self.nearest_neighbours:.2f}     (1: as new as held-out ones; 0.2: copies)"
+            )
+        return "\n".join(lines)
+
+
+def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **options: Any) -> Verdict:
+    """Draw samples from a run, and compare them with the data that was held out, or with all of it."""
+    loaded = run.load(folder, best)
+    found = data.load(loaded.config.data, loaded.config.held_out)
+    samples = loaded.sample(n, seed, **options)
+    return compare(samples, found)
+
+
+def compare(samples: np.ndarray, found: Data) -> Verdict:
+    """Samples against real ones. The floor is the training data against the held-out: as far apart as chance has it."""
+    real = found.held_out if len(found.held_out) else found.train
+    figures: dict[str, Any] = {}
+    if samples.ndim == 2:
+        n = min(len(samples), len(found.train), len(found.held_out))
+        figures["sliced_wasserstein"] = metrics.sliced_wasserstein(samples[:n], found.held_out[:n])
+        figures["sliced_floor"] = metrics.sliced_wasserstein(found.train[:n], found.held_out[:n])
+    elif found.classes:
+        features, accuracy = classifier(found)
+        at_real, at_train, at_fake = map(features.describe, (real, found.train, samples))
+        half = np.array_split(at_train, 2)
+        floor = (at_real, at_train) if len(found.held_out) else half
+        figures["frechet_distance"] = metrics.frechet_distance(at_real, at_fake)
+        figures |= {"frechet_floor": metrics.frechet_distance(*floor), "accuracy": accuracy}
+    if len(found.held_out) and samples.ndim == 4:
+        figures["nearest_neighbours"] = metrics.nearest_neighbours(samples, found.train[:5000], found.held_out[:5000])
+    return Verdict(len(samples), **figures)
