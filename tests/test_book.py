@@ -15,8 +15,9 @@ import pytest
 import sympy
 from sympy.parsing.latex import parse_latex
 
-from tinyddpm import bibliography, elbo, equations, forward, posterior, train
+from tinyddpm import bibliography, elbo, equations, forward, posterior, train, vae_vs_vdm
 from tinyddpm.forward import Step
+from tinyddpm.vae_vs_vdm import Chain, LinearVAE
 
 SCHEDULE = "it makes a whole schedule"
 STEPS = "it runs over all steps"
@@ -24,6 +25,8 @@ OUTCOMES = "it runs over the outcomes of a discrete variable"
 COMPONENTS = "it runs over the components of a mixture"
 INTEGRALS = "it is an integral"
 CASES = "it takes the smaller of two"
+MATRICES = "it computes on matrices"
+FUNCTIONS = "it takes a function"
 ROUNDS = "it rounds and clips"
 ARRAYS = "it computes on arrays or networks, not on single numbers"
 
@@ -48,6 +51,13 @@ UNPROVED = {
     elbo.diffusion_loss_continuous: INTEGRALS,
     elbo.importance_weights: STEPS,
     elbo.min_snr_weight: CASES,
+    **dict.fromkeys((vae_vs_vdm.expected_log_prob, vae_vs_vdm.normal_kl), MATRICES),
+    **dict.fromkeys((LinearVAE.log_prob, LinearVAE.posterior, LinearVAE.elbo, Chain.log_prob), MATRICES),
+    **dict.fromkeys((vae_vs_vdm.hierarchical_elbo, vae_vs_vdm.consistency_elbo, vae_vs_vdm.denoising_elbo), MATRICES),
+    **dict.fromkeys((vae_vs_vdm.as_vdm, vae_vs_vdm.ideal_chain), MATRICES),
+    vae_vs_vdm.elbo_gap: INTEGRALS,
+    vae_vs_vdm.reparameterized_gradient: FUNCTIONS,
+    vae_vs_vdm.score_function_gradient: FUNCTIONS,
     **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
     train.time_embedding: ARRAYS,
     train.stratified_times: ARRAYS,
@@ -71,7 +81,7 @@ def share(name):
     return symbol(name) ** 2 / (1 + symbol(name) ** 2)
 
 
-ALPHA, KEPT, ALPHA_PREV, ETA = share("a"), share("b"), share("c"), symbol("eta")
+ALPHA, KEPT, ALPHA_PREV, ALPHA_NEXT, ETA = share("a"), share("b"), share("c"), share("f"), symbol("eta")
 ALPHA_BAR = sympy.factor(ALPHA * KEPT)
 STEP = Step(*map(sympy.factor, (1 - ALPHA, ALPHA, ALPHA_BAR, KEPT, 1 - ALPHA_BAR, 1 - KEPT)))
 X_0, X_T = symbol("x_0"), symbol("x_t")
@@ -92,6 +102,14 @@ LETTERS = {
 ARGUMENTS = {
     "step": (STEP, {}),
     "step_prev": (Step(1 - ALPHA_PREV, ALPHA_PREV, *[symbol("unused")] * 4), {r"\alpha_{t-1}": ALPHA_PREV}),
+    "step_next": (
+        Step(1 - ALPHA_NEXT, ALPHA_NEXT, *[symbol("unused")] * 4),
+        {
+            r"\alpha_{t+1}": ALPHA_NEXT,
+            r"\beta_{t+1}": 1 - ALPHA_NEXT,
+            "v": (1 - ALPHA) * (1 - ALPHA_NEXT) / (1 - ALPHA * ALPHA_NEXT),
+        },
+    ),
     "alpha_bar_t": (ALPHA_BAR, {}),
     "alpha_bar_s": (KEPT, {r"\bar\alpha_s": KEPT}),
     "eta": (
@@ -129,6 +147,8 @@ for name, letter in {
     "x_t": "x_t",
     "x_s": "x_s",
     "x_prev": "x_{t-1}",
+    "x_next": "x_{t+1}",
+    "log_likelihood": r"\mathbb E_q[\log p(x \mid z)]",
     "x_prev_prev": "x_{t-2}",
     "noise": r"\epsilon",
     "noise_cond": r"\epsilon(x_t, c)",
@@ -226,9 +246,7 @@ CONSTANTS = (sympy.pi, sympy.pi * sympy.E, sympy.log(2))
 
 def is_zero(difference):
     """Whether an expression is 0 for all values of its symbols, which are all positive."""
-    tidy = difference.replace(
-        lambda e: e.is_Float, lambda e: sympy.nsimplify(e, CONSTANTS, rational=e == round(e, 6))
-    )
+    tidy = difference.replace(lambda e: e.is_Float, lambda e: sympy.nsimplify(e, CONSTANTS, rational=e == round(e, 6)))
     tidy = tidy.replace(lambda e: e.is_Pow, lambda e: sympy.expand_power_base(sympy.factor(e.base) ** e.exp))
     tidy = tidy.replace(sympy.log, lambda x: sympy.expand_log(sympy.log(sympy.factor(x))))
     return sympy.simplify(sympy.expand(tidy)) == 0
@@ -291,7 +309,7 @@ def test_one_body_reads_numbers_arrays_and_tensors(known):
     t, schedule = np.full(6, 40), forward.linear(100)
     index = 4
     single = numbers_for(known, lambda value: float(value[index]))
-    single |= {name: schedule[40] for name in single if name in ("step", "step_prev")}
+    single |= {name: schedule[40] for name in single if name in ("step", "step_prev", "step_next")}
     expected = known.function(**single)
     for convert, rtol in (
         (np.float64, 1e-13),
@@ -301,7 +319,7 @@ def test_one_body_reads_numbers_arrays_and_tensors(known):
     ):
         arrays = numbers_for(known, convert)
         like = convert(np.zeros(6))
-        arrays |= {name: schedule.at(t, like=like) for name in arrays if name in ("step", "step_prev")}
+        arrays |= {name: schedule.at(t, like=like) for name in arrays if name in ("step", "step_prev", "step_next")}
         result = known.function(**arrays)
         for value, truth in zip(*(r if isinstance(r, tuple) else (r,) for r in (result, expected)), strict=True):
             assert type(value) is type(like)

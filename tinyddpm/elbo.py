@@ -340,13 +340,41 @@ def denoising_matching(x_t: Array, x_0: Array, model_mean: Array, model_var: Arr
     return gaussian_kl(*posterior.posterior(x_t, x_0, step), model_mean, model_var)
 
 
-@equation("Luo 2022, Eq. 45", derived_from=[vlb, forward.transition, gaussian_kl])
+@equation("derived here", derived_from=[forward.transition, posterior.posterior])
+def bridge(x_prev: Array, x_next: Array, step: Step, step_next: Step) -> Gaussian:
+    r"""Where x is at t for one who sees it one step before and one step after: two hints, and their precisions add.
+
+    $$
+    q(x_t \mid x_{t-1}, x_{t+1}) = \mathcal N\Big(x_t;\ v\,\Big(\frac{\sqrt{\alpha_t}}{\beta_t}\,x_{t-1} +
+    \frac{\sqrt{\alpha_{t+1}}}{\beta_{t+1}}\,x_{t+1}\Big),\ v I\Big), \qquad
+    v = \frac{\beta_t\,\beta_{t+1}}{\alpha_{t+1}\,\beta_t + \beta_{t+1}}
+    $$
+
+    Args:
+        x_prev: samples at t - 1, any shape.
+        x_next: samples at t + 1, from the same paths.
+        step: the schedule at t.
+        step_next: the schedule at t + 1.
+    """
+    check_operands(x_prev=x_prev, x_next=x_next, step=step)
+    check_operands(x_prev=x_prev, x_next=x_next, step=step_next)
+    seen = step_next.alpha * step.beta + step_next.beta
+    mean = (sqrt(step.alpha) * step_next.beta * x_prev + sqrt(step_next.alpha) * step.beta * x_next) / seen
+    return Gaussian(mean, step.beta * step_next.beta / seen)
+
+
+@equation("Luo 2022, Eqs. 34-45", derived_from=[vlb, bridge, forward.transition, gaussian_kl])
 def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, model: ReverseModel) -> Array:
     r"""The middle term of the first decomposition: at x_t, the step forward and the step back should agree.
 
     $$
-    D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)
+    \mathbb E_{q(x_t \mid x_{t-1}, x_{t+1})}\bigg[\log\frac{q(x_t \mid x_{t-1})}{p_\theta(x_t \mid x_{t+1})}\bigg]
+    = D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)
+    - D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, q(x_t \mid x_{t-1})\big)
     $$
+
+    In print it is often $D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)$. That takes
+    the mean over x_t as if x_{t+1} had not been made from it, and the terms then no longer add up to the bound.
 
     It is a mean over two random variables, x_{t-1} and x_{t+1}, where `denoising_matching` has one.
 
@@ -360,7 +388,9 @@ def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, model
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    return gaussian_kl(*forward.transition(x_prev, step), *model(x_next, step_next))
+    between = bridge(x_prev, x_next, step, step_next)
+    back, on = model(x_next, step_next), forward.transition(x_prev, step)
+    return gaussian_kl(*between, *back) - gaussian_kl(*between, *on)
 
 
 @equation("Ho et al. 2020, Eq. 13", derived_from=[gaussian_log_prob, forward.to_unit_range])
