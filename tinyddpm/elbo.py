@@ -19,7 +19,7 @@ from scipy import integrate, special
 
 from . import forward, posterior
 from .equation import Array, equation, log, sqrt
-from .forward import Gaussian, Schedule, Step, check_operands, check_signal, check_variance
+from .forward import Gaussian, Schedule, Step, check_operands, check_positive, check_signal, check_variance
 from .posterior import check_probabilities
 
 ReverseModel: TypeAlias = Callable[[Any, Step], Gaussian]
@@ -118,8 +118,9 @@ def jensen_gap(f: Callable[[Array], Array], values: Array, weights: Array) -> Ar
         weights: with what probability, shape (n,).
     """
     values, weights = np.asarray(values, dtype=np.float64), check_probabilities(weights=weights)
-    if values.shape != weights.shape:
-        raise ValueError(f"values and weights must have one shape, got {values.shape} and {weights.shape}")
+    if values.ndim != 1 or values.shape != weights.shape:
+        raise ValueError(f"values and weights must have one shape (n,), got {values.shape} and {weights.shape}")
+    values, weights = values[weights > 0], weights[weights > 0]  # f may be infinite where X never is
     return (weights * f(values)).sum() - f((weights * values).sum())
 
 
@@ -145,7 +146,7 @@ def gaussian_log_prob(x: Array, mean: Array, var: Array) -> Array:
         Shape (batch,), summed over the data's dimensions.
     """
     check_operands(x=x, mean=mean, var=var)
-    _check_positive(var=var)
+    check_positive(var=var)
     return _sum_dims(-((x - mean) ** 2) / var / 2 - log(2 * math.pi * var) / 2)
 
 
@@ -161,7 +162,7 @@ def gaussian_entropy(var: Array, dims: Array) -> Array:
         var: above 0.
         dims: d, the number of coordinates.
     """
-    _check_positive(var=var)
+    check_positive(var=var)
     return dims / 2 * log(2 * math.pi * math.e * var)
 
 
@@ -184,7 +185,7 @@ def gaussian_kl(mean_q: Array, var_q: Array, mean_p: Array, var_p: Array) -> Arr
         Shape (batch,), summed over the data's dimensions.
     """
     check_operands(mean_q=mean_q, var_q=var_q, mean_p=mean_p, var_p=var_p)
-    _check_positive(var_q=var_q, var_p=var_p)
+    check_positive(var_q=var_q, var_p=var_p)
     return _sum_dims((var_q / var_p - 1 + log(var_p / var_q) + (mean_q - mean_p) ** 2 / var_p) / 2)
 
 
@@ -419,18 +420,17 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
         ValueError: when ``x_0`` leaves [-1, 1], ``var`` is not above 0 or ``bins`` is below 2.
     """
     check_operands(x_0=x_0, mean=mean, var=var)
-    _check_positive(var=var)
+    check_positive(var=var)
     if not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
     if isinstance(x_0, int | float | np.ndarray) and not np.all(np.abs(x_0) <= 1 + 1e-6):
         raise ValueError(f"x_0 must lie in [-1, 1], got {x_0!r}")
-    # All three of x_0, mean and var become arrays of one shape: a float keeps none of the places of an edge.
-    xp = np if not array_api_compat.is_torch_array(x_0) else array_api_compat.array_namespace(x_0)
-    x_0 = xp.asarray(x_0)
-    half, off, std = 1 / (bins - 1), x_0 - mean, sqrt(xp.asarray(var) + 0 * x_0)
-    bottom, top = x_0 < half - 1, x_0 > 1 - half
+    half, off, std = 1 / (bins - 1), x_0 - mean, sqrt(var)
     side = -abs(off)  # the bin and its mirror image are equally probable; this one is below the mean
     upper, lower = _log_ndtr((side + half) / std), _log_ndtr((side - half) / std)
+    xp = array_api_compat.array_namespace(upper)
+    x_0 = x_0 + 0 * upper  # any of the three may be a plain number: all in one library
+    bottom, top = x_0 < half - 1, x_0 > 1 - half
     inside = upper + xp.log(-xp.expm1(lower - upper))
     edge = _log_ndtr(xp.where(bottom, off + half, half - off) / std)
     return _sum_dims(xp.where(bottom | top, edge, inside))
@@ -450,7 +450,7 @@ def mean_weight(var: Array) -> Array:
     Args:
         var: $\sigma_t^2$, above 0.
     """
-    _check_positive(var=var)
+    check_positive(var=var)
     return 1 / (2 * var)
 
 
@@ -570,10 +570,9 @@ def simple_loss(noise: Array, noise_hat: Array) -> Array:
     Returns:
         Shape (batch,), summed over the data's dimensions, not averaged.
     """
-    if getattr(noise, "shape", ()) != getattr(
-        noise_hat, "shape", ()
-    ):  # a loss that broadcasts is a loss of something else
-        raise ValueError(f"noise and noise_hat must have one shape, got {noise.shape} and {noise_hat.shape}")
+    shapes = [tuple(getattr(value, "shape", ())) for value in (noise, noise_hat)]
+    if shapes[0] != shapes[1]:  # a loss that broadcasts is a loss of something else
+        raise ValueError(f"noise and noise_hat must have one shape, got {shapes[0]} and {shapes[1]}")
     check_operands(noise=noise, noise_hat=noise_hat)
     return _sum_dims((noise - noise_hat) ** 2)
 
@@ -635,8 +634,10 @@ def min_snr_weight(step: Step, gamma: float = 5.0, predicts: str = "noise") -> A
     if not gamma > 0:
         raise ValueError(f"gamma must be above 0, got {gamma!r}")
     _check_predicts(predicts)
+    if predicts == "noise":
+        check_signal(alpha_bar=step.alpha_bar)
     ratio = forward.snr(step)
-    capped = ratio - (ratio - gamma) * (ratio > gamma)
+    capped = ratio * (ratio <= gamma) + gamma * (ratio > gamma)
     return capped / {"x_0": 1.0, "noise": ratio, "velocity": ratio + 1}[predicts]
 
 
@@ -732,7 +733,7 @@ def su_weight(step: Step, var: Array) -> Array:
         var: $\sigma_t^2$, above 0.
     """
     check_operands(step=step, var=var)
-    _check_positive(var=var)
+    check_positive(var=var)
     check_signal(alpha=step.alpha)
     su = forward.su_coefficients(step)
     return su.beta**4 / (2 * su.beta_bar**2 * su.alpha**2 * var)
@@ -760,6 +761,8 @@ def diffusion_loss(square_errors: Array, schedule: Schedule) -> Array:
     square_errors = np.asarray(square_errors, dtype=np.float64)
     if square_errors.ndim == 0 or len(square_errors) != schedule.T - 1:
         raise ValueError(f"square_errors must be for t = 2..{schedule.T}, got shape {square_errors.shape}")
+    if not np.all(square_errors >= 0):
+        raise ValueError(f"square_errors must be at least 0, got {square_errors!r}")
     weights = [snr_weight(schedule[t]) for t in range(2, schedule.T + 1)]
     return np.tensordot(np.array(weights), square_errors, axes=1)
 
@@ -880,6 +883,10 @@ def vlb_terms(
     if variance not in ("beta", "posterior"):
         raise ValueError(f"variance must be beta or posterior, got {variance!r}")
     xp = array_api_compat.array_namespace(x_0)
+    if not xp.isdtype(x_0.dtype, "real floating"):
+        raise TypeError(f"x_0 must be floating point, got {x_0.dtype}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0, got {clip!r}")
     terms = []
     for t, step in enumerate(schedule, start=1):
         x_t = forward.diffuse(x_0, _standard_normal(x_0, rng), step)
@@ -946,13 +953,6 @@ def _pair(p: Array, q: Array) -> tuple[np.ndarray, np.ndarray]:
     if p.shape[-1] != q.shape[-1]:
         raise ValueError(f"p and q must have the same outcomes, got shapes {p.shape} and {q.shape}")
     return p, q
-
-
-def _check_positive(**variances: Array) -> None:
-    """Refuse a variance that is not above 0, by name (tensors are not read: that could stall their device)."""
-    for name, value in variances.items():
-        if isinstance(value, int | float | np.ndarray) and not np.all(np.asarray(value) > 0):
-            raise ValueError(f"{name} must be above 0, got {value!r}")
 
 
 def _check_after_first(step: Step) -> None:
