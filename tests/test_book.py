@@ -62,6 +62,7 @@ UNPROVED = {
     train.time_embedding: ARRAYS,
     train.stratified_times: ARRAYS,
     train.training_loss: ARRAYS,
+    train.learned_variance_loss: ARRAYS,
     train.sample_path: STEPS,
     train.sample: STEPS,
     train.encode: STEPS,

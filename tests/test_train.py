@@ -231,7 +231,7 @@ tame = st.lists(betas(low=1e-3, high=0.9), min_size=1, max_size=8).map(Schedule)
     schedule=tame,
     part=st.floats(0, 1),
     var=positive(),
-    variance=st.sampled_from(train.VARIANCES),
+    variance=st.sampled_from(["beta", "posterior"]),
     predicts=st.sampled_from(train.PREDICTS),
 )
 def test_the_chain_of_gaussian_data(schedule, part, var, variance, predicts):
@@ -289,7 +289,7 @@ def test_ddim_with_all_its_noise_fresh_is_ddpm(schedule, part, var):
 @checks(train.sample)
 @pytest.mark.parametrize("steps", [1, 2, 7, 30])
 @pytest.mark.parametrize("sampler", train.SAMPLERS)
-@pytest.mark.parametrize("variance", train.VARIANCES)
+@pytest.mark.parametrize("variance", ["beta", "posterior"])
 @pytest.mark.parametrize("predicts", train.PREDICTS)
 def test_data_of_one_point_is_found(sampler, steps, variance, predicts):
     point, schedule = normal(1, 2, 2, seed=5) / 4, forward.cosine(30)
@@ -387,7 +387,7 @@ def test_watching_leaves_the_watchers_gradients_alone():
     ("options", "message"),
     [
         ({"sampler": "euler"}, "sampler must be one of ancestral, ddim, second_order, got 'euler'"),
-        ({"variance": "learned"}, "variance must be one of beta, posterior"),
+        ({"variance": "large"}, "variance must be one of beta, posterior, learned"),
         ({"predicts": "score"}, "predicts must be one of noise, x_0, velocity"),
         ({"steps": 0}, r"steps must lie in 1..10, got 0"),
         ({"steps": 11}, r"steps must lie in 1..10, got 11"),
@@ -400,6 +400,68 @@ def test_watching_leaves_the_watchers_gradients_alone():
 def test_sampling_refuses_what_is_not_allowed(options, message):
     with pytest.raises(ValueError, match=message):
         train.sample(lambda x, t: x, forward.linear(10), (2,), seeded(0), **options)
+
+
+# A variance of its own. ----------------------------------------------------------------------------------------------
+
+
+def with_variance(model, v):
+    """A model that also says v, the same for all samples and all times."""
+    return lambda x_t, t: torch.cat([model(x_t, t), torch.full_like(x_t, 2 * v - 1)], dim=1)
+
+
+@checks(train.learned_variance_loss)
+@settings(max_examples=40)
+@given(
+    schedule=st.lists(betas(low=1e-3, high=0.9), min_size=2, max_size=6).map(Schedule),
+    v=st.floats(-0.2, 1.2),
+    predicts=st.sampled_from(train.PREDICTS),
+    data=st.data(),
+)
+def test_the_loss_that_teaches_the_variance(schedule, v, predicts, data):
+    """The second part is a divergence of two Gaussians, here from torch.distributions and Bayes' rule by least squares."""
+    t = torch.tensor(data.draw(st.lists(st.integers(1, schedule.T), min_size=3, max_size=3)))
+    x_0, noise = normal(2, 3, 2, 2, seed=3)
+    model = ideal(schedule, 0.2, 0.5, predicts)
+    found = train.learned_variance_loss(with_variance(model, v), x_0, t, noise, schedule, predicts, weight=0.01)
+    simple = train.training_loss(model, x_0, t, noise, schedule, predicts)
+    for i, time in enumerate(t.tolist()):
+        if time == 1:
+            assert_equal(found[i], simple[i])
+            continue
+        now, before = kept(schedule, time), kept(schedule, time - 1)
+        a, b = now / before, 1 - now / before
+        precision = a / b + 1 / (1 - before)  # of x at t - 1, seen from x at t and from x_0
+        x_t = now**0.5 * x_0[i] + (1 - now) ** 0.5 * noise[i]
+        guess = ideal(schedule, 0.2, 0.5, "x_0")(x_t[None], t[i : i + 1])[0]
+        means = [(a**0.5 * x_t / b + before**0.5 * x / (1 - before)) / precision for x in (x_0[i], guess)]
+        std = (b**v * precision ** (v - 1)) ** 0.5
+        pair = (torch.distributions.Normal(mean, s) for mean, s in zip(means, (precision**-0.5, std), strict=True))
+        bound = torch.distributions.kl_divergence(*pair).sum()
+        assert_equal(found[i], simple[i] + 0.01 * schedule.T * bound, rtol=1e-8)
+
+
+@checks(train.learned_variance_loss)
+def test_the_bound_teaches_the_variance_alone():
+    schedule, (x_0, noise), t = forward.linear(10), normal(2, 4, 1, 3), torch.tensor([1, 4, 7, 10])
+    answer, v = normal(4, 1, 3, seed=1).requires_grad_(), torch.zeros(4, 1, 3, dtype=torch.float64).requires_grad_()
+    loss = train.learned_variance_loss(lambda *_: torch.cat([answer, v], dim=1), x_0, t, noise, schedule)
+    loss.sum().backward()
+    assert_equal(answer.grad, 2 * (answer.detach() - noise))
+    assert torch.equal(v.grad[0], torch.zeros(1, 3).double()) and (v.grad[1:] != 0).all()
+
+
+@checks(train.sample_path)
+@settings(max_examples=20)
+@given(schedule=tame, part=st.floats(0, 1), v=st.sampled_from([0.0, 1.0]))
+def test_a_learned_variance_at_its_ends_is_one_of_the_two(schedule, part, v):
+    visits, model = 1 + round(part * (schedule.T - 1)), ideal(schedule, 0.0, 0.4)
+    options = {"steps": visits, "clip": None, "dtype": torch.float64}
+    found = train.sample(with_variance(model, v), schedule, (3, 1, 2), seeded(1), variance="learned", **options)
+    fixed = train.sample(model, schedule, (3, 1, 2), seeded(1), variance="beta" if v else "posterior", **options)
+    assert_equal(found, fixed, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match=r"must have the shape \(3, 2, 2\), got \(3, 1, 2\)"):
+        train.sample(model, schedule, (3, 1, 2), seeded(1), variance="learned")
 
 
 # Few steps, guidance, and the way there and back. --------------------------------------------------------------------

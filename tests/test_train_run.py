@@ -23,7 +23,7 @@ import sklearn.datasets
 import torch
 from PIL import Image
 
-from tinyddpm import cli, forward, mixture, train
+from tinyddpm import cli, elbo, forward, mixture, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.files import write
 from tinyddpm.train import data, judge, loop, plots, run
@@ -379,6 +379,10 @@ def stepped(count=3, **choices):
         {"conditional": True},
         {"dropout": 0.2},
         {"flip": True},
+        {"times": "importance"},
+        {"weighting": "min_snr"},
+        {"weighting": "bound", "predicts": "noise"},
+        {"learned_variance": True},
     ],
     ids=str,
 )
@@ -400,6 +404,30 @@ def test_the_squared_norm_is_the_mean_square_times_the_pixels():
     begin = stepped(0)
     slow, fast = (stepped(1, **alike, loss=loss, optimiser="sgd") - begin for loss in ("mean", "sum"))
     assert_equal(fast, 64 * slow, rtol=1e-2, atol=1e-5)
+
+
+def test_times_are_drawn_where_the_loss_is_large_and_the_mean_stays_the_same():
+    with torch.random.fork_rng(devices=[]):
+        config = replace(TINY, data="ring", T=4, times="importance", batch=1000, predicts="noise")
+        trainer = loop.Trainer(config, data.load("ring"), torch.device("cpu"))
+        for _ in range(loop.LOG_EVERY + 1):
+            trainer.step(1.0)  # at a rate of 0: nothing is learned, so that the losses of the times stay what they are
+    size = trainer.history.square().mean(1).sqrt()
+    assert_equal(trainer.chances.sum(), torch.tensor(1.0), rtol=1e-5)
+    assert_equal(trainer.chances, 0.99 * size / size.sum() + 0.0025, rtol=1e-4)
+    assert trainer.seen.sum() == 1000 * (loop.LOG_EVERY + 1)
+    drawn = torch.bincount(trainer.draw()[1] - 1, minlength=4) / 1000
+    assert (drawn - trainer.chances).abs().max() < 4 * 0.5 / 1000**0.5
+
+
+def test_the_weights_of_the_times_are_those_of_the_bound():
+    for predicts, weight in (("noise", elbo.noise_weight), ("x_0", elbo.x0_weight), ("velocity", elbo.velocity_weight)):
+        config = replace(TINY, weighting="bound", predicts=predicts)
+        with torch.random.fork_rng(devices=[]):
+            weights = loop.Trainer(config, data.load("digits"), torch.device("cpu")).weights
+        steps = list(config.noise_schedule())
+        expected = torch.tensor([weight(step, step.beta) for step in steps])
+        assert_equal(weights, (expected / expected.mean()).float(), rtol=1e-5)
 
 
 def test_lamb_steps_as_far_as_the_weights_are_long():
@@ -453,15 +481,15 @@ def test_grids_on_the_way(tmp_path):
 
 def stopped_after(monkeypatch, steps, config):
     """Train, and be interrupted in the middle of a step."""
-    calls = itertools.count(1)
+    calls, draw = itertools.count(1), loop.Trainer.draw
 
-    def interrupted(*arguments):
+    def interrupted(trainer):
         if next(calls) == steps:
             os.kill(os.getpid(), signal.SIGINT)
-        return train.training_loss(*arguments)
+        return draw(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "training_loss", interrupted)
+        patch.setattr(loop.Trainer, "draw", interrupted)
         with pytest.raises(KeyboardInterrupt):
             loop.fit(config)
 
@@ -474,17 +502,18 @@ def stopped_after(monkeypatch, steps, config):
         {"norm": "batch", "optimiser": "lamb"},
         {"data": "ring", "optimiser": "sgd"},
         {"data": "moons", "optimiser": "adamw", "accumulate": 2},
+        {"data": "ring", "learned_variance": True, "times": "importance", "T": 4, "steps": 40},
     ],
     ids=str,
 )
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, choices):
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
-    config = replace(TINY, steps=8, **choices)
+    config = replace(TINY, **{"steps": 8, **choices})
     loop.fit(replace(config, out=tmp_path / "whole"))
     resumed = replace(config, out=tmp_path / "parts", resume=True)  # there is nothing yet: it begins
     stopped_after(monkeypatch, 3, resumed)
     assert run.load(tmp_path / "parts").sample(1, seed=0, steps=2).shape[0] == 1
-    assert run.read(tmp_path / "parts" / run.LAST)[1]["steps"] == -(-3 // config.accumulate)
+    assert run.read(tmp_path / "parts" / run.LAST)[1]["steps"] == 3
     stopped_after(monkeypatch, 2, resumed)
     report = loop.fit(resumed)
     assert same(tmp_path / "whole", tmp_path / "parts")
@@ -497,7 +526,7 @@ def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, c
     seconds = [line["seconds"] for line in logs[1]]
     assert seconds == sorted(seconds) and report.seconds > seconds[-1] - 1e-3  # the log rounds
     again = loop.fit(resumed)  # a finished run only reports
-    assert again.steps == 8 and again.loss == report.loss and same(tmp_path / "whole", tmp_path / "parts")
+    assert again.steps == config.steps and again.loss == report.loss and same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_the_clock_runs_on_over_an_interruption(tmp_path, monkeypatch):
@@ -561,14 +590,14 @@ def member(config, rank, port, stop_at):
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in told.items()})
-    calls, loss = itertools.count(1), train.training_loss
+    calls, draw = itertools.count(1), loop.Trainer.draw
 
-    def counted(*arguments):
+    def counted(trainer):
         if next(calls) == stop_at and rank == 0:
             os.kill(os.getpid(), signal.SIGINT)
-        return loss(*arguments)
+        return draw(trainer)
 
-    loop.training_loss = counted
+    loop.Trainer.draw = counted
     try:
         report = loop.fit(config)
     except KeyboardInterrupt:
@@ -597,7 +626,7 @@ def test_two_processes_are_as_good_as_one(tmp_path, forked, choices):
     loop.fit(replace(config, out=tmp_path / "one"))
     shared = replace(config, out=tmp_path / "two", resume=True)
     if config.steps > 1:
-        assert two_processes(forked, shared, stop_at=5) == [3, 3]
+        assert two_processes(forked, shared, stop_at=3) == [3, 3]
         assert run.read(tmp_path / "two" / run.LAST)[1]["steps"] == 3
     assert two_processes(forked, shared) == [0, 0]
     one, two = (run.read(tmp_path / name / run.LAST)[0] for name in ("one", "two"))
@@ -799,6 +828,7 @@ def test_choices_that_do_not_go_together(tmp_path):
     for choices, said in (
         ({"zero_terminal_snr": True, "predicts": "noise"}, "predicts must be x_0 or velocity with zero_terminal_snr"),
         ({"resume": True, "out": None}, "resume needs out"),
+        ({"learned_variance": True, "weighting": "min_snr"}, "weighting must be equal with learned_variance"),
         ({"conditional": True, "data": "ring"}, "conditional needs labels"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -38,8 +38,8 @@ class Sample:
     """ancestral, ddim, second_order"""
     steps: int = 100
     """how many of the run's times to visit, at most its T"""
-    variance: str = "posterior"
-    """of ancestral steps: beta, posterior"""
+    variance: str | None = None
+    """of ancestral steps: beta, posterior, learned; if not given, learned where it was, else posterior"""
     eta: float = 0.0
     """for ddim: how much of the noise is fresh, from 0 to 1"""
     clip: bool = True
@@ -164,6 +164,7 @@ def draw(command: Sample) -> None:
     from .train import plots, run
 
     options = {name: getattr(command, name) for name in ("sampler", "steps", "variance", "eta", "label", "guidance")}
+    options = {name: value for name, value in options.items() if value is not None}
     options |= {} if command.clip else {"clip": None}
     loaded = run.load(command.run, command.best, command.device)
     if command.out.suffix == ".gif":

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import array_api_compat
 
-from .. import forward, posterior
+from .. import elbo, forward, posterior
+from ..elbo import PREDICTS, predicted_x0
 from ..equation import Array, equation, log, sqrt
-from ..forward import Schedule, Step, check_operands
+from ..forward import Schedule, check_operands
 
 if TYPE_CHECKING:  # the command line reads this chapter for its help, and torch takes long to import
     import torch
@@ -22,14 +23,11 @@ if TYPE_CHECKING:  # the command line reads this chapter for its help, and torch
 Model: TypeAlias = Callable[[Any, Any], Any]
 """``model(x_t, t)``, see above."""
 
-PREDICTS = ("noise", "x_0", "velocity")
-"""What a model may answer."""
-
 SAMPLERS = ("ancestral", "ddim", "second_order")
 """Algorithm 2, the sampler of DDIM, and one that needs few steps."""
 
-VARIANCES = ("beta", "posterior")
-"""The two choices of DDPM for the variance of an ancestral step."""
+VARIANCES = ("beta", "posterior", "learned")
+"""The variance of an ancestral step: the two choices of DDPM, or what the model says."""
 
 
 # Algorithm 1. -----------------------------------------------------------------------------------------------
@@ -114,6 +112,50 @@ def training_loss(
     answer = _check_shape("model(x_t, t)", model(forward.diffuse(x_0, noise, step), t), x_0.shape)
     target = {"noise": noise, "x_0": x_0, "velocity": forward.velocity(x_0, noise, step)}[predicts]
     return ((target - answer) ** 2).reshape(x_0.shape[0], -1).sum(1)
+
+
+@equation(
+    "Nichol & Dhariwal 2021, Eq. 16",
+    derived_from=[training_loss, elbo.hybrid_loss, elbo.denoising_matching, posterior.interpolated_variance],
+)
+def learned_variance_loss(
+    model: Model,
+    x_0: Array,
+    t: Array,
+    noise: Array,
+    schedule: Schedule,
+    predicts: str = "noise",
+    weight: float = 0.001,
+) -> Array:
+    r"""Algorithm 1 for a model that says its variance too: the bound teaches that, and the mean is held fixed in it.
+
+    $$
+    L = \big\lVert y - f_\theta(x_t, t)\big\rVert^2 + \lambda\,T\,
+    D_{\mathrm{KL}}\big(q(x_{t-1} \mid x_t, x_0)\,\big\Vert\,\mathcal N(\mu,\ \beta_t^{v}\,\tilde\beta_t^{\,1-v})\big)
+    $$
+
+    Args:
+        model: answers with twice the channels of ``x_t``: what it predicts, and $2v - 1$.
+        x_0: clean samples, shape (batch, channels, ...).
+        t: times in 1..T, shape (batch,). At t = 1 there is nothing to learn of a step without noise.
+        noise: standard normal, in the shape of ``x_0``.
+        schedule: at least two steps.
+        predicts: what the first half of the answer is: "noise", "x_0" or "velocity".
+        weight: $\lambda$.
+    """
+    said: list[Any] = []
+
+    def first_half(x_t: Array, t: Array) -> Array:
+        answer, v = _halves(model(x_t, t), x_t)
+        said.extend((x_t, answer.detach(), (v + 1) / 2))
+        return answer
+
+    simple = training_loss(first_half, x_0, t, noise, schedule, predicts)
+    x_t, answer, v = said
+    step = schedule.at(t.clamp(min=2), like=x_0)
+    mean = posterior.mean(x_t, predicted_x0(x_t, answer, step, predicts), step)
+    bound = elbo.denoising_matching(x_t, x_0, mean, posterior.interpolated_variance(v, step), step)
+    return elbo.hybrid_loss(simple, schedule.T * bound * (t > 1), weight)
 
 
 @equation("Ho et al. 2020, App. B")
@@ -248,7 +290,8 @@ def sample_path(
         sampler: "ancestral" for Algorithm 2, "ddim" for DDIM's step, "second_order" for `second_order_step`.
         steps: how many times to visit, spread evenly from T to 1; all T if not given.
         eta: for DDIM: how much of the noise is fresh, from 0 for none to 1 for the "posterior" variance.
-        variance: for Algorithm 2: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior".
+        variance: for Algorithm 2: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior"; "learned" for a
+            model trained by `learned_variance_loss`.
         clip: the predicted x_0 is clipped to [-clip, clip]; None for no clipping.
         predicts: what the model answers: "noise", "x_0" or "velocity".
         dtype: of the samples; torch's default if not given.
@@ -271,13 +314,15 @@ def sample_path(
         step, t = respaced[i], torch.full((x.shape[0],), times[i - 1], device=x.device)
         z = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
         with torch.no_grad():
-            answer = _check_shape("model(x_t, t)", model(x, t), x.shape)
-            x_0 = predicted_x0(answer, x, step, predicts)  # every step goes by x_0: it is known at alpha_bar = 0 too
+            answer, v = _halves(model(x, t), x) if variance == "learned" else (model(x, t), None)
+            answer = _check_shape("model(x_t, t)", answer, x.shape)
+            x_0 = predicted_x0(x, answer, step, predicts)  # every step goes by x_0: it is known at alpha_bar = 0 too
             x_0 = x_0 if clip is None else x_0.clamp(-clip, clip)
             if sampler == "second_order" and before is not None and i > 1:
                 x_s = second_order_step(x, x_0, *before, step.alpha_bar, step.alpha_bar_prev)
             elif sampler == "ancestral":
                 var = step.beta if variance == "beta" else posterior.variance(step)
+                var = var if v is None else posterior.interpolated_variance((v + 1) / 2, step)
                 x_s = forward.reparameterize(posterior.mean(x, x_0, step), var, z if i > 1 else 0 * z)
             else:
                 noise = forward.predict_noise(x, x_0, step)
@@ -346,7 +391,7 @@ def encode(model: Model, schedule: Schedule, x_0: Array, steps: int | None = Non
         for s, t in zip([times[0], *times], times, strict=False):
             step, to = schedule[s], schedule[t].alpha_bar
             answer = _check_shape("model(x_t, t)", model(x, torch.full((len(x),), s, device=x.device)), x.shape)
-            noise = forward.predict_noise(x, predicted_x0(answer, x, step, predicts), step)
+            noise = forward.predict_noise(x, predicted_x0(x, answer, step, predicts), step)
             x, kept = posterior.ddim_encode_step(x, noise, kept, to), to
     return x
 
@@ -372,11 +417,10 @@ def interpolate(a: Array, b: Array, share: Array) -> Array:
     return (xp.sin((1 - share) * angle) * a + xp.sin(share * angle) * b) / xp.sin(angle)
 
 
-def predicted_x0(answer: Array, x_t: Array, step: Step, predicts: str) -> Array:
-    """The x_0 that the model's answer amounts to."""
-    if predicts == "noise":
-        return forward.predict_x0(x_t, answer, step)
-    return forward.x0_from_velocity(x_t, answer, step) if predicts == "velocity" else answer
+def _halves(answer: Array, x_t: Array) -> tuple[Array, Array]:
+    """The two halves of an answer with twice the channels."""
+    _check_shape("model(x_t, t)", answer, (x_t.shape[0], 2 * x_t.shape[1], *x_t.shape[2:]))
+    return answer[:, : x_t.shape[1]], answer[:, x_t.shape[1] :]
 
 
 def _check_name(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -15,8 +15,9 @@ from .data import check_name
 CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": tuple(forward.SCHEDULES),
     "predicts": PREDICTS,
-    "times": ("stratified", "uniform"),
+    "times": ("stratified", "uniform", "importance"),
     "loss": ("mean", "sum"),
+    "weighting": ("equal", "min_snr", "bound"),
     "optimiser": ("adam", "adamw", "lamb", "sgd"),
     "norm": ("group", "layer", "instance", "batch"),
     "time": ("sinusoidal", "learned"),
@@ -66,9 +67,13 @@ class Config:
     predicts: str = "velocity"
     """what the network predicts: noise, x_0, velocity"""
     times: str = "stratified"
-    """how a batch's times are drawn: stratified, uniform"""
+    """how a batch's times are drawn: stratified, uniform, importance"""
     loss: str = "mean"
     """mean square, or the sum of squares, the squared norm: mean, sum"""
+    weighting: str = "equal"
+    """of the times: equal, min_snr, or as in the bound"""
+    learned_variance: bool = False
+    """let the network say the variance of a step too"""
 
     batch: int = 128
     """how many pictures in a step"""
@@ -143,6 +148,10 @@ class Config:
         if self.zero_terminal_snr and self.predicts == "noise":
             raise ValueError(
                 "predicts must be x_0 or velocity with zero_terminal_snr: at T, noise tells nothing of x_0"
+            )
+        if self.learned_variance and (self.weighting != "equal" or self.T < 2):
+            raise ValueError(
+                "weighting must be equal with learned_variance, and T at least 2: the bound is in the loss already"
             )
         if self.resume and self.out is None:
             raise ValueError("resume needs out, the folder of the run")

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from .. import elbo
 from ..files import write
 from ..forward import Schedule
-from . import Model, data, guided, plots, run, stratified_times, training_loss
+from . import Model, data, guided, learned_variance_loss, plots, run, stratified_times, training_loss
 from .config import Config
 from .data import Data
 from .lamb import Lamb
@@ -36,6 +38,13 @@ LOG_EVERY = 50
 
 MEMORY = 18
 """How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
+
+
+KEPT = ("lost", "history", "seen", "chances")
+"""The tensors of a trainer, beside those of its parts, that a checkpoint has to hold."""
+
+HISTORY = 10
+"""How many losses of each time are remembered, to draw times by importance."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ class Trainer:
             raise ValueError(
                 f"batch must be a multiple of {self.parts}, processes times accumulate, got {config.batch}"
             )
+        if config.times == "importance" and processes > 1:
+            raise ValueError("times must be stratified or uniform in several processes, got 'importance'")
         if config.conditional and not found.classes:
             raise ValueError(f"conditional needs labels, and data {config.data!r} has none")
         self.schedule = config.noise_schedule()
@@ -90,6 +101,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         cuda = device.type == "cuda"
         self.rng = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
+        self.loss = learned_variance_loss if config.learned_variance else training_loss
         self.shape, self.classes = found.train.shape[1:], found.classes if config.conditional else 0
         self.model = run.network(config, self.shape, self.classes)
         self.model.to(device)
@@ -101,10 +113,26 @@ class Trainer:
         if processes > 1:
             self.net = DistributedDataParallel(self.net, device_ids=[device.index] if cuda else None)
         self.optimiser = optimiser(config, list(self.model.parameters()))
+        self.weights = self._weights()
+        # For importance: the last losses of each time, how many have come in, and how often each time is drawn.
+        self.history = torch.zeros(config.T, HISTORY, device=device)
+        self.seen = torch.zeros(config.T, dtype=torch.int64, device=device)
+        self.chances = torch.full((config.T,), 1 / config.T, device=device)
         self.steps, self.seconds, self.best = 0, 0.0, math.inf
         self.lost = torch.zeros(
             2, device=device
         )  # the sums of losses and gradients' norms since the last line of the log
+
+    def _weights(self) -> Tensor:
+        """How much the loss of each time counts; 1 on average."""
+        config, steps = self.config, self.schedule.steps
+        weights = np.ones(config.T)
+        if config.weighting == "min_snr":
+            weights = elbo.min_snr_weight(steps, predicts=config.predicts)
+        if config.weighting == "bound":
+            of = {"noise": elbo.noise_weight, "x_0": elbo.x0_weight, "velocity": elbo.velocity_weight}[config.predicts]
+            weights = of(steps, steps.beta)
+        return torch.from_numpy(weights / weights.mean()).to(self.device, torch.float32)
 
     def answer(self, labels: Tensor | None) -> Model:
         """The network, asked about samples of these classes."""
@@ -120,7 +148,9 @@ class Trainer:
         batch, T, rng, device = self.config.batch, self.config.T, self.rng, self.device
         chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
         x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
-        if self.config.times == "uniform":
+        if self.config.times == "importance":
+            t = 1 + torch.multinomial(self.chances, batch, replacement=True, generator=rng)
+        elif self.config.times == "uniform":
             t = torch.randint(1, T + 1, (batch,), generator=rng, device=device)
         else:
             t = stratified_times(torch.rand((), generator=rng, device=device, dtype=torch.float64), batch, T)
@@ -139,17 +169,21 @@ class Trainer:
         for group in self.optimiser.param_groups:
             warm = min(1, (self.steps + 1) / max(1, config.warm_up))
             group["lr"] = config.lr * warm * (1 + math.cos(math.pi * done)) / 2
-        drawn = self.draw()
-        pixels = drawn[0][0].numel()
+        *drawn, told = self.draw()
+        pixels = math.prod(self.shape)
         self.optimiser.zero_grad()
         for part in range(self.rank * config.accumulate, (self.rank + 1) * config.accumulate):
             # Every so manieth of the batch, so that a part's times are as evenly spread as those of all.
-            x_0, t, noise, labels = (None if of is None else of[part :: self.parts] for of in drawn)
+            x_0, t, noise = (of[part :: self.parts] for of in drawn)
+            labels = None if told is None else told[part :: self.parts]
             last = part + 1 == (self.rank + 1) * config.accumulate
             alone = isinstance(self.net, DistributedDataParallel) and not last
             with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                loss = training_loss(self.answer(labels), x_0, t, noise, self.schedule, config.predicts).mean()
+                losses = self.loss(self.answer(labels), x_0, t, noise, self.schedule, config.predicts)
+                losses = losses * self.weights[t - 1]
+                loss = (losses / (config.T * self.chances[t - 1])).mean()
                 (loss / config.accumulate / (pixels if config.loss == "mean" else 1)).backward()
+            self.remember(t, losses.detach())
             self.lost[0] += loss.detach() / pixels / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.lost[1] += norm
@@ -157,6 +191,18 @@ class Trainer:
         self.steps += 1
         # `ema_update`, for all weights at once.
         torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
+
+    def remember(self, t: Tensor, losses: Tensor) -> None:
+        """Note the losses of some times; once all times have enough of them, now and then draw by importance."""
+        if self.config.times != "importance":
+            return
+        self.history[t - 1] = torch.cat([self.history[t - 1, 1:], losses[:, None]], dim=1)
+        self.seen.index_add_(0, t - 1, torch.ones_like(t))
+        if self.steps % LOG_EVERY == 0 and self.seen.min() >= HISTORY:
+            chances = (
+                0.99 * elbo.importance_weights(self.history.cpu().numpy()) + 0.01 / self.config.T
+            )  # none is forgotten
+            self.chances = torch.from_numpy(chances).to(self.chances)
 
     def decay(self) -> float:
         """How much of the average is kept in the step that was just made; a young average forgets faster."""
@@ -201,7 +247,7 @@ class Trainer:
         tensors |= {f"average.{name}": value for name, value in self.averaged().state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-        tensors |= {"generator": self.rng.get_state(), "lost": self.lost}
+        tensors |= {"generator": self.rng.get_state(), **{name: getattr(self, name) for name in KEPT}}
         return tensors, {
             "steps": self.steps,
             "seconds": self.seconds,
@@ -222,7 +268,8 @@ class Trainer:
                 moments.setdefault(int(index), {})[what] = kept
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.rng.set_state(tensors["generator"])
-        self.lost.copy_(tensors["lost"])
+        for name in KEPT:
+            getattr(self, name).copy_(tensors[name])
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.best = math.inf if state["best"] is None else state["best"]
 
@@ -352,6 +399,9 @@ def held_out_loss(trainer: Trainer, found: Data, repeats: int = 10) -> float:
     model: Any = trainer.averaged()
     if config.conditional and found.held_out_labels is not None:
         model = guided(model, torch.from_numpy(found.held_out_labels[:1000]).to(trainer.device))
+    if config.learned_variance:
+        said, channels = model, x.shape[1]
+        return evaluate(lambda x, t: said(x, t)[:, :channels], x, trainer.schedule, config.predicts, repeats)
     return evaluate(model, x, trainer.schedule, config.predicts, repeats)
 
 

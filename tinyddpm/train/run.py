@@ -56,7 +56,8 @@ class Run:
             raise ValueError(f"label must {allowed}, got {label}")
         labels = torch.arange(n) % max(1, self.classes) if label is None else torch.full((n,), label)
         model = guided(self.model, labels.to(rng.device), guidance) if self.classes else self.model
-        options = {"variance": "posterior", "clip": 1.0 if self.pictures else None, **options}
+        variance = "learned" if self.config.learned_variance else "posterior"
+        options = {"variance": variance, "clip": 1.0 if self.pictures else None, **options}
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         return sample_path(model, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
@@ -87,10 +88,11 @@ class Run:
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     """The network that a config asks for, for data of this shape."""
+    answers = 2 if config.learned_variance else 1
     if len(shape) == 1:
-        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time)
+        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
     chosen = {name: getattr(config, name) for name in UNET}
-    return UNet(shape[0], classes=classes, **chosen)
+    return UNet(shape[0], classes=classes, answers=answers, **chosen)
 
 
 def create(config: Config, facts: dict[str, Any]) -> Path:

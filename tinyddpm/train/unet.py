@@ -96,6 +96,7 @@ class UNet(nn.Module):
         skips: "concatenate" or "add": how the bridges meet the way up.
         attention: whether the places of the smallest size look at each other.
         dropout: the share of numbers that a block leaves out in training.
+        answers: how many times as many channels the answer has: 2 to say a variance too.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class UNet(nn.Module):
         skips: str = "concatenate",
         attention: bool = True,
         dropout: float = 0.0,
+        answers: int = 1,
     ) -> None:
         super().__init__()
         if width < GROUPS or width % GROUPS:
@@ -135,7 +137,7 @@ class UNet(nn.Module):
         self.middle_in, self.middle_out = block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1])
         self.attention = Attention(sizes[-1], norm) if attention else nn.Identity()
         self.norm = NORMS[norm](width)
-        self.leave = _zero(nn.Conv2d(width, channels, 3, padding=1))
+        self.leave = _zero(nn.Conv2d(width, answers * channels, 3, padding=1))
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         if x_t.ndim != 4 or x_t.shape[2] % self.multiple or x_t.shape[3] % self.multiple:
@@ -168,10 +170,18 @@ class MLP(nn.Module):
         T: the last time, for a learned embedding of the times.
         classes: how many; 0 for a network that knows of none.
         time: "sinusoidal" or "learned".
+        answers: how many times as many numbers the answer has: 2 to say a variance too.
     """
 
     def __init__(
-        self, dims: int, width: int = 128, blocks: int = 3, T: int = 1000, classes: int = 0, time: str = "sinusoidal"
+        self,
+        dims: int,
+        width: int = 128,
+        blocks: int = 3,
+        T: int = 1000,
+        classes: int = 0,
+        time: str = "sinusoidal",
+        answers: int = 1,
     ) -> None:
         super().__init__()
         self.classes = classes
@@ -179,7 +189,7 @@ class MLP(nn.Module):
         self.enter = nn.Linear(dims, width)
         self.scale_and_shift = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
         self.layers = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.SiLU()) for _ in range(blocks))
-        self.leave = _zero(nn.Linear(width, dims))
+        self.leave = _zero(nn.Linear(width, answers * dims))
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         told = self.condition(t, labels, x_t.dtype)
