@@ -878,10 +878,31 @@ def test_points_are_judged_by_their_sliced_distance():
     assert good.frechet_distance is None and "real against real" in str(good)
 
 
+def test_the_bound_of_a_run_is_the_bound_of_its_network(trained):
+    found, loaded = data.load("digits"), run.load(trained[0] / "1")
+    figures = judge.bound(loaded, found, n=50)
+    assert_equal(figures["bound"], sum(figures["bound_terms"]))
+    assert len(figures["bound_terms"]) == 21 and "bound_floor" not in figures and 0.5 < figures["bound"] < 20
+    # L_T needs no network: by hand, from the mean square of the pictures.
+    left, x = loaded.config.noise_schedule()[20].alpha_bar, found.held_out[:50].astype(np.float64)
+    last = (left * (x**2).mean() - left - math.log(1 - left)) / 2 / math.log(2)
+    assert_equal(figures["bound_terms"][-1], last, rtol=1e-3)  # float32, where left is small
+
+
+def test_the_bound_of_points_stands_beside_the_truth(tmp_path):
+    loop.fit(replace(TINY, data="ring", out=tmp_path, steps=100, batch=256, T=50, width=16, lr=5e-3))
+    figures = judge.bound(run.load(tmp_path), data.load("ring"), n=1000)
+    # The truth by hand: eight corners far apart, in each of which the entropy is a Gaussian's.
+    exact = (math.log(8) / 2 + math.log(2 * math.pi * math.e * 0.02) / 2) / math.log(2)
+    assert abs(figures["bound_floor"] - exact) < 4 * 0.5 / 1000**0.5 / math.log(2)
+    assert figures["bound"] > figures["bound_floor"]
+
+
 def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
     assert cli.main(["judge", str(trained[0] / "1"), "--n", "50", "--steps", "3"]) == 0
     said = capsys.readouterr().out
-    assert "50 samples" in said and "real against real" in said and "nearest neighbours" in said
+    assert (trained[0] / "1" / "judge.json").is_file()
+    assert "bound" in said and "50 samples" in said and "real against real" in said and "nearest neighbours" in said
     assert cli.main(["judge", str(trained[0] / "9")]) == 2
 
 

@@ -26,6 +26,10 @@ class Data(NamedTuple):
     held_out_labels: np.ndarray | None
     flips: bool = False
     """whether a mirrored picture could be one of them"""
+    levels: int = 256
+    """how many values a pixel can have"""
+    truth: mixture.Mixture | None = None
+    """the distribution that points were drawn from, where it is known"""
 
     @property
     def classes(self) -> int:
@@ -39,7 +43,7 @@ def digits() -> Data:
 
     found = load_digits()
     pictures = to_unit_range(found.images[:, None] * (255 / 16)).astype(np.float32)  # its pixels are 0..16
-    return split(pictures, found.target, held_out=0.5)
+    return split(pictures, found.target, held_out=0.5)._replace(levels=17)
 
 
 def split(x: np.ndarray, labels: np.ndarray | None, held_out: float) -> Data:
@@ -68,12 +72,9 @@ def points(name: str) -> Data:
     """Points on a line or in the plane; each coordinate, or the plane as a whole, of variance 1."""
     from sklearn import datasets
 
-    known: dict[str, Callable[[], mixture.Mixture]] = {
-        "ring": partial(mixture.ring, 8),
-        "two_classes": mixture.two_classes,
-    }
-    if name in known:
-        x = known[name]().sample(2 * POINTS, np.random.default_rng(0))
+    truth = {"ring": mixture.ring(8), "two_classes": mixture.two_classes()}.get(name)
+    if truth is not None:
+        x = truth.sample(2 * POINTS, np.random.default_rng(0))
     else:
         makers: dict[str, Callable[..., Any]] = {
             "moons": partial(datasets.make_moons, noise=0.05),
@@ -83,7 +84,7 @@ def points(name: str) -> Data:
         x = makers[name](2 * POINTS, random_state=0)[0][:, [0, -1]]
         x = (x - x.mean(0)) / x.std()
     x = x.astype(np.float32)
-    return Data(x[:POINTS], None, x[POINTS:], None)
+    return Data(x[:POINTS], None, x[POINTS:], None, truth=truth)
 
 
 # Pictures from elsewhere. --------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .. import elbo
 from . import data, metrics, run
 from .data import Data
 
@@ -85,7 +87,7 @@ def _learn(judge: Classifier, found: Data) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `judge` found; a figure is None where it cannot be told."""
+    """What `judge` found; a figure is None where it cannot be told. The bound is in bits per dimension."""
 
     samples: int
     frechet_distance: float | None = None
@@ -94,6 +96,9 @@ class Verdict:
     sliced_wasserstein: float | None = None
     sliced_floor: float | None = None
     nearest_neighbours: float | None = None
+    bound: float | None = None
+    bound_floor: float | None = None
+    bound_terms: list[float] | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.samples} samples"]
@@ -110,15 +115,45 @@ class Verdict:
             lines.append(
                 f"nearest neighbours   {self.nearest_neighbours:.2f}     (1: as new as held-out ones; 0.2: copies)"
             )
+        if self.bound is not None and self.bound_terms is not None:
+            floor = "" if self.bound_floor is None else f"; the truth itself {self.bound_floor:.3f}"
+            ends = f"L_0 {self.bound_terms[0]:.3f}, L_T {self.bound_terms[-1]:.1e}"
+            lines.append(f"bound                {self.bound:.3f}    (bits per dimension, {ends}{floor})")
         return "\n".join(lines)
 
 
 def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **options: Any) -> Verdict:
-    """Draw samples from a run, and compare them with the data that was held out, or with all of it."""
+    """Draw samples from a run, compare them with data that was held out, and write down what that came to."""
     loaded = run.load(folder, best)
     found = data.load(loaded.config.data, loaded.config.held_out)
-    samples = loaded.sample(n, seed, **options)
-    return compare(samples, found)
+    verdict = replace(compare(loaded.sample(n, seed, **options), found), **bound(loaded, found))
+    run.write_json(folder / "judge.json", vars(verdict))
+    return verdict
+
+
+def bound(loaded: run.Run, found: Data, n: int = 100) -> dict[str, Any]:
+    """The bound on minus the log-likelihood of held-out data, term by term; and the truth, where it is known.
+
+    A network that was taught its variance is judged with the smaller of the two fixed ones.
+    """
+    if not len(found.held_out):
+        return {}
+    x, config, dims = torch.from_numpy(found.held_out[:n]), loaded.config, math.prod(loaded.shape)
+    labels = None if found.held_out_labels is None else torch.from_numpy(found.held_out_labels[:n])
+
+    def model(x_t: Tensor, t: Tensor) -> Tensor:
+        return loaded.model(x_t, t, labels)[:, : x.shape[1]]
+
+    clip, bins = (1.0, found.levels) if loaded.pictures else (None, None)
+    rng, schedule = torch.Generator().manual_seed(0), config.noise_schedule()
+    with torch.no_grad():
+        nats = elbo.vlb_terms(model, x, schedule, rng, config.predicts, "posterior", clip, bins)
+    terms = elbo.bits_per_dim(nats.mean(1), dims).tolist()
+    figures: dict[str, Any] = {"bound": math.fsum(terms), "bound_terms": terms}
+    if found.truth is not None:
+        exact = -found.truth.log_prob(found.held_out[:n].astype(np.float64)).mean()
+        figures["bound_floor"] = float(elbo.bits_per_dim(exact, dims))
+    return figures
 
 
 def compare(samples: np.ndarray, found: Data) -> Verdict:
@@ -126,16 +161,15 @@ def compare(samples: np.ndarray, found: Data) -> Verdict:
     real = found.held_out if len(found.held_out) else found.train
     figures: dict[str, Any] = {}
     if samples.ndim == 2:
-        n = min(len(samples), len(found.train), len(found.held_out))
-        figures["sliced_wasserstein"] = metrics.sliced_wasserstein(samples[:n], found.held_out[:n])
-        figures["sliced_floor"] = metrics.sliced_wasserstein(found.train[:n], found.held_out[:n])
+        n = min(len(samples), len(found.train), len(real))
+        figures["sliced_wasserstein"] = metrics.sliced_wasserstein(samples[:n], real[:n])
+        figures["sliced_floor"] = metrics.sliced_wasserstein(found.train[:n], real[-n:])
     elif found.classes:
         features, accuracy = classifier(found)
-        at_real, at_train, at_fake = map(features.describe, (real, found.train, samples))
-        half = np.array_split(at_train, 2)
-        floor = (at_real, at_train) if len(found.held_out) else half
+        at_real, at_fake = features.describe(real), features.describe(samples)
+        pair = (at_real, features.describe(found.train)) if len(found.held_out) else (at_real[::2], at_real[1::2])
         figures["frechet_distance"] = metrics.frechet_distance(at_real, at_fake)
-        figures |= {"frechet_floor": metrics.frechet_distance(*floor), "accuracy": accuracy}
+        figures |= {"frechet_floor": metrics.frechet_distance(*pair), "accuracy": accuracy}
     if len(found.held_out) and samples.ndim == 4:
         figures["nearest_neighbours"] = metrics.nearest_neighbours(samples, found.train[:5000], found.held_out[:5000])
     return Verdict(len(samples), **figures)
