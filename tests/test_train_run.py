@@ -19,6 +19,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+import safetensors.torch
 import sklearn.datasets
 import torch
 from PIL import Image
@@ -26,7 +27,7 @@ from PIL import Image
 from tinyddpm import cli, elbo, forward, mixture, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.files import write
-from tinyddpm.train import data, judge, loop, plots, run
+from tinyddpm.train import data, judge, loop, plots, run, times
 from tinyddpm.train.config import Config
 from tinyddpm.train.lamb import Lamb
 from tinyddpm.train.unet import MLP, NORMS, UNet
@@ -410,21 +411,21 @@ def test_times_are_drawn_where_the_loss_is_large_and_the_mean_stays_the_same():
     with torch.random.fork_rng(devices=[]):
         config = replace(TINY, data="ring", T=4, times="importance", batch=1000, predicts="noise")
         trainer = loop.Trainer(config, data.load("ring"), torch.device("cpu"))
-        for _ in range(loop.LOG_EVERY + 1):
+        for _ in range(times.REFRESH + 1):
             trainer.step(1.0)  # at a rate of 0: nothing is learned, so that the losses of the times stay what they are
-    size = trainer.history.square().mean(1).sqrt()
-    assert_equal(trainer.chances.sum(), torch.tensor(1.0), rtol=1e-5)
-    assert_equal(trainer.chances, 0.99 * size / size.sum() + 0.0025, rtol=1e-4)
-    assert trainer.seen.sum() == 1000 * (loop.LOG_EVERY + 1)
+    size = trainer.times.history.square().mean(1).sqrt()
+    assert_equal(trainer.times.chances.sum(), torch.tensor(1.0), rtol=1e-5)
+    assert_equal(trainer.times.chances, 0.99 * size / size.sum() + 0.0025, rtol=1e-4)
+    assert trainer.times.seen.sum() == 1000 * (times.REFRESH + 1)
     drawn = torch.bincount(trainer.draw()[1] - 1, minlength=4) / 1000
-    assert (drawn - trainer.chances).abs().max() < 4 * 0.5 / 1000**0.5
+    assert (drawn - trainer.times.chances).abs().max() < 4 * 0.5 / 1000**0.5
 
 
 def test_the_weights_of_the_times_are_those_of_the_bound():
     for predicts, weight in (("noise", elbo.noise_weight), ("x_0", elbo.x0_weight), ("velocity", elbo.velocity_weight)):
         config = replace(TINY, weighting="bound", predicts=predicts)
         with torch.random.fork_rng(devices=[]):
-            weights = loop.Trainer(config, data.load("digits"), torch.device("cpu")).weights
+            weights = loop.Trainer(config, data.load("digits"), torch.device("cpu")).times.weights
         steps = list(config.noise_schedule())
         expected = torch.tensor([weight(step, step.beta) for step in steps])
         assert_equal(weights, (expected / expected.mean()).float(), rtol=1e-5)
@@ -579,6 +580,38 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_pa
     assert same(tmp_path / "killed", tmp_path / "whole")
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / run.LOG).read_text().splitlines()]
     assert steps == [*range(3, 46, 3)]
+
+
+# A GPU. --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(
+    "choices", [{}, {"conditional": True, "flip": True, "times": "uniform"}, {"data": "ring"}], ids=str
+)
+def test_a_gpu_trains_without_being_waited_for(tmp_path, choices):
+    config = replace(TINY, device="cuda", **choices)
+    with torch.random.fork_rng():
+        trainer = loop.Trainer(config, data.load(config.data), torch.device("cuda", 0))
+        trainer.step(0.0)  # the first one may set things up
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            trainer.step(0.0)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        trainer.check()
+    report = loop.fit(replace(config, out=tmp_path, steps=30))
+    assert math.isfinite(report.held_out_loss) and report.peak_memory_mb > 0
+    assert math.isfinite(run.load(tmp_path, device="cuda").sample(4, seed=0, steps=5).sum())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_learns_what_a_cpu_learns(tmp_path):
+    losses = [
+        loop.fit(replace(TINY, steps=60, batch=64, lr=5e-3, device=d, out=tmp_path / d)).held_out_loss
+        for d in ("cpu", "cuda")
+    ]
+    assert abs(losses[0] - losses[1]) < 0.1 * losses[0]
 
 
 # More than one process. ----------------------------------------------------------------------------------------------
@@ -846,7 +879,7 @@ def quick_judge(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, monkeypatch):
+def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, tmp_path, monkeypatch):
     found, before = data.load("digits"), torch.get_rng_state()
     first, accuracy = judge.classifier(found)
     assert torch.equal(torch.get_rng_state(), before) and not first.training
@@ -856,6 +889,12 @@ def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, m
     features = first.describe(found.train[:7])
     assert np.array_equal(features, again.describe(found.train[:7])) and kept == accuracy
     assert features.shape == (7, 64)
+    monkeypatch.undo()  # the judge of another version, or a damaged one, is replaced
+    monkeypatch.setattr(judge, "STEPS", 1)
+    (file,) = (tmp_path / "cache").rglob("judge-*")
+    for content in (b"damaged", safetensors.torch.save({"see.0.weight": torch.zeros(1)}, {"state": "{}"})):
+        file.write_bytes(content)
+        assert judge.classifier(found, file.parent)[1] > 0 and len(file.read_bytes()) > 1000
 
 
 def test_a_verdict_has_every_figure_beside_its_floor(quick_judge):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,10 @@ def classifier(found: Data, cache: Path | None = None) -> tuple[Classifier, floa
         torch.manual_seed(0)
         judge = Classifier(found.train.shape[1], found.train.shape[2], found.classes)
         if kept.is_file():
-            tensors, state = run.read(kept)
-            judge.load_state_dict(tensors)
-            return judge.eval(), state["accuracy"]
+            with suppress(ValueError, RuntimeError):  # damaged, or another version's: a new one is made
+                tensors, state = run.read(kept)
+                judge.load_state_dict(tensors)
+                return judge.eval(), state["accuracy"]
         _learn(judge, found)
     judge.eval()
     seen, labels = (found.held_out, found.held_out_labels) if len(found.held_out) else (found.train, found.train_labels)

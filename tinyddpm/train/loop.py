@@ -17,19 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from .. import elbo
 from ..files import write
 from ..forward import Schedule
 from . import Model, data, guided, learned_variance_loss, plots, run, stratified_times, training_loss
 from .config import Config
 from .data import Data
 from .lamb import Lamb
+from .times import Times
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 
@@ -38,13 +37,6 @@ LOG_EVERY = 50
 
 MEMORY = 18
 """How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
-
-
-KEPT = ("lost", "history", "seen", "chances")
-"""The tensors of a trainer, beside those of its parts, that a checkpoint has to hold."""
-
-HISTORY = 10
-"""How many losses of each time are remembered, to draw times by importance."""
 
 
 @dataclass(frozen=True)
@@ -113,26 +105,10 @@ class Trainer:
         if processes > 1:
             self.net = DistributedDataParallel(self.net, device_ids=[device.index] if cuda else None)
         self.optimiser = optimiser(config, list(self.model.parameters()))
-        self.weights = self._weights()
-        # For importance: the last losses of each time, how many have come in, and how often each time is drawn.
-        self.history = torch.zeros(config.T, HISTORY, device=device)
-        self.seen = torch.zeros(config.T, dtype=torch.int64, device=device)
-        self.chances = torch.full((config.T,), 1 / config.T, device=device)
+        self.times = Times(config).to(device)
         self.steps, self.seconds, self.best = 0, 0.0, math.inf
-        self.lost = torch.zeros(
-            2, device=device
-        )  # the sums of losses and gradients' norms since the last line of the log
-
-    def _weights(self) -> Tensor:
-        """How much the loss of each time counts; 1 on average."""
-        config, steps = self.config, self.schedule.steps
-        weights = np.ones(config.T)
-        if config.weighting == "min_snr":
-            weights = elbo.min_snr_weight(steps, predicts=config.predicts)
-        if config.weighting == "bound":
-            of = {"noise": elbo.noise_weight, "x_0": elbo.x0_weight, "velocity": elbo.velocity_weight}[config.predicts]
-            weights = of(steps, steps.beta)
-        return torch.from_numpy(weights / weights.mean()).to(self.device, torch.float32)
+        # The sums of losses and of gradients' norms since the last line of the log: telling them would stall a GPU.
+        self.lost = torch.zeros(2, device=device)
 
     def answer(self, labels: Tensor | None) -> Model:
         """The network, asked about samples of these classes."""
@@ -145,15 +121,10 @@ class Trainer:
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """A whole batch: samples, their times, noise, and their classes if these are to be told."""
-        batch, T, rng, device = self.config.batch, self.config.T, self.rng, self.device
+        batch, rng, device = self.config.batch, self.rng, self.device
         chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
         x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
-        if self.config.times == "importance":
-            t = 1 + torch.multinomial(self.chances, batch, replacement=True, generator=rng)
-        elif self.config.times == "uniform":
-            t = torch.randint(1, T + 1, (batch,), generator=rng, device=device)
-        else:
-            t = stratified_times(torch.rand((), generator=rng, device=device, dtype=torch.float64), batch, T)
+        t = self.times.draw(batch, rng)
         noise = torch.randn(x_0.shape, generator=rng, device=device)
         if self.flip:
             mirrored = torch.rand((batch, 1, 1, 1), generator=rng, device=device) < 0.5
@@ -180,10 +151,8 @@ class Trainer:
             alone = isinstance(self.net, DistributedDataParallel) and not last
             with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 losses = self.loss(self.answer(labels), x_0, t, noise, self.schedule, config.predicts)
-                losses = losses * self.weights[t - 1]
-                loss = (losses / (config.T * self.chances[t - 1])).mean()
+                loss = self.times.weigh(t, losses, self.steps).mean()
                 (loss / config.accumulate / (pixels if config.loss == "mean" else 1)).backward()
-            self.remember(t, losses.detach())
             self.lost[0] += loss.detach() / pixels / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.lost[1] += norm
@@ -191,18 +160,6 @@ class Trainer:
         self.steps += 1
         # `ema_update`, for all weights at once.
         torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
-
-    def remember(self, t: Tensor, losses: Tensor) -> None:
-        """Note the losses of some times; once all times have enough of them, now and then draw by importance."""
-        if self.config.times != "importance":
-            return
-        self.history[t - 1] = torch.cat([self.history[t - 1, 1:], losses[:, None]], dim=1)
-        self.seen.index_add_(0, t - 1, torch.ones_like(t))
-        if self.steps % LOG_EVERY == 0 and self.seen.min() >= HISTORY:
-            chances = (
-                0.99 * elbo.importance_weights(self.history.cpu().numpy()) + 0.01 / self.config.T
-            )  # none is forgotten
-            self.chances = torch.from_numpy(chances).to(self.chances)
 
     def decay(self) -> float:
         """How much of the average is kept in the step that was just made; a young average forgets faster."""
@@ -247,7 +204,8 @@ class Trainer:
         tensors |= {f"average.{name}": value for name, value in self.averaged().state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-        tensors |= {"generator": self.rng.get_state(), **{name: getattr(self, name) for name in KEPT}}
+        tensors |= {f"times.{name}": value for name, value in self.times.state_dict().items()}
+        tensors |= {"generator": self.rng.get_state(), "lost": self.lost}
         return tensors, {
             "steps": self.steps,
             "seconds": self.seconds,
@@ -256,7 +214,7 @@ class Trainer:
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Put everything back as `state` gave it."""
-        for prefix, model in (("raw", self.model), ("average", self.average)):
+        for prefix, model in (("raw", self.model), ("average", self.average), ("times", self.times)):
             model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
         moments: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.model.parameters())
@@ -268,8 +226,7 @@ class Trainer:
                 moments.setdefault(int(index), {})[what] = kept
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.rng.set_state(tensors["generator"])
-        for name in KEPT:
-            getattr(self, name).copy_(tensors[name])
+        self.lost.copy_(tensors["lost"])
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.best = math.inf if state["best"] is None else state["best"]
 

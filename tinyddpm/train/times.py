@@ -1,0 +1,63 @@
+"""Which times a batch is trained at, and how much the loss of each counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import elbo
+from . import stratified_times
+from .config import Config
+
+HISTORY = 10
+"""How many losses of each time are remembered, to draw times by importance."""
+
+REFRESH = 50
+"""Steps after which the chances of the times are computed anew, which waits for the device."""
+
+
+class Times(nn.Module):
+    """Draws times as a config says. A module only for its buffers: they belong into a checkpoint."""
+
+    history: Tensor
+    seen: Tensor
+    chances: Tensor
+    weights: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.kind, self.T, steps = config.times, config.T, config.noise_schedule().steps
+        weights = np.ones(self.T)
+        if config.weighting == "min_snr":
+            weights = elbo.min_snr_weight(steps, predicts=config.predicts)
+        if config.weighting == "bound":
+            of = {"noise": elbo.noise_weight, "x_0": elbo.x0_weight, "velocity": elbo.velocity_weight}[config.predicts]
+            weights = of(steps, steps.beta)
+        self.register_buffer("weights", torch.from_numpy(weights / weights.mean()).float())
+        self.register_buffer("chances", torch.full((self.T,), 1 / self.T))
+        if self.kind == "importance":
+            self.register_buffer("history", torch.zeros(self.T, HISTORY))
+            self.register_buffer("seen", torch.zeros(self.T, dtype=torch.int64))
+
+    def draw(self, batch: int, rng: torch.Generator) -> Tensor:
+        """Times for a batch, in 1..T."""
+        device = self.chances.device
+        if self.kind == "importance":
+            return 1 + torch.multinomial(self.chances, batch, replacement=True, generator=rng)
+        if self.kind == "uniform":
+            return torch.randint(1, self.T + 1, (batch,), generator=rng, device=device)
+        return stratified_times(torch.rand((), generator=rng, device=device, dtype=torch.float64), batch, self.T)
+
+    def weigh(self, t: Tensor, losses: Tensor, step: int) -> Tensor:
+        """The losses, weighted so that their mean is the same however the times are drawn."""
+        losses = self.weights[t - 1] * losses
+        if self.kind != "importance":
+            return losses
+        self.history[t - 1] = torch.cat([self.history[t - 1, 1:], losses.detach()[:, None]], dim=1)
+        self.seen.index_add_(0, t - 1, torch.ones_like(t))
+        fair = losses / (self.T * self.chances[t - 1])
+        if step % REFRESH == 0 and self.seen.min() >= HISTORY:
+            chances = 0.99 * elbo.importance_weights(self.history.cpu().numpy()) + 0.01 / self.T  # none is forgotten
+            self.chances.copy_(torch.from_numpy(chances))
+        return fair
