@@ -275,7 +275,7 @@ def test_ddim_turns_unit_data_by_the_angles_between_the_times(schedule, part):
     assert_equal(found, torch.tensor([turned] + visits * [0.0], dtype=torch.float64), rtol=1e-9, atol=1e-9)
 
 
-@checks(train.sample)
+@checks(train.sample_path, train.sample)
 @settings(max_examples=30)
 @given(schedule=tame, part=st.floats(0, 1), var=positive())
 def test_ddim_with_all_its_noise_fresh_is_ddpm(schedule, part, var):
@@ -359,6 +359,7 @@ def test_visited_times_are_even_and_include_both_ends(T, part):
     assert not jumps or (min(jumps) >= 1 and max(jumps) - min(jumps) <= 1)
 
 
+@checks(train.sample_path, train.sample)
 @pytest.mark.parametrize("sampler", train.SAMPLERS)
 def test_a_predicted_picture_is_clipped_on_request(sampler):
     def far_off(x_t, t):

@@ -5,6 +5,8 @@ Nothing here imports PyTorch before it is needed, so that help comes at once.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,9 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from .train.config import Config
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""What glibc calls two of its settings."""
 
 WIDTH = 120
 """Columns of the table of equations."""
@@ -36,8 +41,8 @@ class Sample:
     """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width)"""
     sampler: str = "ancestral"
     """ancestral, ddim, second_order"""
-    steps: int = 100
-    """how many of the run's times to visit, at most its T"""
+    steps: int | None = None
+    """how many of the run's times to visit; if not given, 50, or all where there are fewer"""
     variance: str | None = None
     """of ancestral steps: beta, posterior, learned; if not given, learned where it was, else posterior"""
     eta: float = 0.0
@@ -69,8 +74,8 @@ class Judge:
     """for the noise"""
     sampler: str = "ancestral"
     """ancestral, ddim, second_order"""
-    steps: int = 100
-    """how many of the run's times to visit, at most its T"""
+    steps: int | None = None
+    """how many of the run's times to visit; if not given, 50, or all where there are fewer"""
     best: bool = False
     """take the weights that were best on held-out data, not the last ones"""
 
@@ -140,9 +145,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def keep_memory() -> None:
+    """Have the C library keep what is freed, for the next step: else each step asks for it anew, page by page.
+
+    It costs some memory and saves a tenth of the time with networks this small. Elsewhere than in glibc nothing happens.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def train(config: Config) -> None:
     """Train, and print the report."""
     config.check()  # a mistake is told at once, before PyTorch is imported
+    keep_memory()
     from .train.loop import fit
 
     report = fit(config)
@@ -158,6 +175,7 @@ def draw(command: Sample) -> None:
         raise ValueError(f"out must be in a folder that exists, got {str(command.out)!r}")
     if command.n < 1:
         raise ValueError(f"n must be at least 1, got {command.n}")
+    keep_memory()
     import numpy as np
 
     from .files import write
@@ -184,6 +202,7 @@ def judge(command: Judge) -> None:
     from .train import judge
 
     options = {"sampler": command.sampler, "steps": command.steps}
+    keep_memory()
     print(judge.judge(command.run, command.n, command.seed, command.best, **options))
 
 

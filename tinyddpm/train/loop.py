@@ -326,7 +326,7 @@ def save(trainer: Trainer, path: Path, found: Data) -> None:
 def draw(trainer: Trainer, path: Path, name: str) -> Path:
     """Samples of the averaged weights, as a picture."""
     drawn = run.Run(path, trainer.config, trainer.shape, trainer.classes, trainer.averaged())
-    samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed, steps=min(100, trainer.config.T))
+    samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed)
     write(path / name, lambda file: file.write(plots.grid(samples)))
     return path / name
 
