@@ -394,6 +394,22 @@ def test_every_choice_trains_in_its_own_way(choices):
     assert chosen.shape != plain.shape or not torch.equal(chosen, plain)
 
 
+def test_a_batch_is_made_of_the_data():
+    """Half of it mirrored on request, a share of the labels hidden, every time within 1..T."""
+    found, chosen = data.load("digits"), {"conditional": True, "label_dropout": 0.25, "flip": True, "batch": 1000}
+    with torch.random.fork_rng(devices=[]):
+        x_0, t, noise, labels = loop.Trainer(replace(TINY, **chosen), found, torch.device("cpu")).draw()
+    known = {x.tobytes(): label for x, label in zip(found.train, found.train_labels, strict=True)}
+    mirrored = hidden = 0
+    for x, label in zip(x_0.numpy(), labels.tolist(), strict=True):
+        mirror = np.ascontiguousarray(x[..., ::-1]).tobytes()
+        mirrored += x.tobytes() not in known
+        hidden += label == -1
+        assert label in (-1, known.get(x.tobytes()), known.get(mirror))
+    assert abs(mirrored / 1000 - 0.5) < 4 * 0.5 / 1000**0.5 and abs(hidden / 1000 - 0.25) < 4 * 0.44 / 1000**0.5
+    assert t.min() == 1 and t.max() == 20 and noise.shape == x_0.shape and abs(noise.var() - 1) < 0.05
+
+
 def test_a_batch_in_parts_has_the_same_gradient():
     plain = {"optimiser": "sgd", "clip": math.inf}
     assert_equal(stepped(**plain, accumulate=4), stepped(**plain), rtol=1e-3, atol=1e-6)
@@ -409,17 +425,16 @@ def test_the_squared_norm_is_the_mean_square_times_the_pixels():
 
 
 def test_times_are_drawn_where_the_loss_is_large_and_the_mean_stays_the_same():
-    with torch.random.fork_rng(devices=[]):
-        config = replace(TINY, data="ring", T=4, times="importance", batch=1000, predicts="noise")
-        trainer = loop.Trainer(config, data.load("ring"), torch.device("cpu"))
-        for _ in range(times.REFRESH + 1):
-            trainer.step(1.0)  # at a rate of 0: nothing is learned, so that the losses of the times stay what they are
-    size = trainer.times.history.square().mean(1).sqrt()
-    assert_equal(trainer.times.chances.sum(), torch.tensor(1.0), rtol=1e-5)
-    assert_equal(trainer.times.chances, 0.99 * size / size.sum() + 0.0025, rtol=1e-4)
-    assert trainer.times.seen.sum() == 1000 * (times.REFRESH + 1)
-    drawn = torch.bincount(trainer.draw()[1] - 1, minlength=4) / 1000
-    assert (drawn - trainer.times.chances).abs().max() < 4 * 0.5 / 1000**0.5
+    drawn = times.Times(replace(TINY, T=4, times="importance"))
+    t, sizes = torch.arange(1, 5), torch.tensor([1.0, 2.0, 3.0, 14.0])
+    for step in range(times.HISTORY):
+        assert torch.equal(drawn.chances, torch.full((4,), 0.25))
+        drawn.weigh(t, sizes, step * times.REFRESH)
+    assert_equal(drawn.chances, 0.99 * sizes / 20 + 0.01 / 4, rtol=1e-6)
+    fair = drawn.weigh(t, sizes, 1)
+    assert_equal((drawn.chances * fair).sum(), sizes.mean(), rtol=1e-6)
+    often = torch.bincount(drawn.draw(10_000, seeded(0)) - 1) / 10_000
+    assert (often - drawn.chances).abs().max() < 4 * 0.5 / 100
 
 
 def test_the_weights_of_the_times_are_those_of_the_bound():
