@@ -23,8 +23,9 @@ import safetensors.torch
 import sklearn.datasets
 import torch
 from PIL import Image
+from scipy import stats
 
-from tinyddpm import cli, elbo, forward, mixture, train
+from tinyddpm import cli, elbo, forward, mixture, posterior, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.files import write
 from tinyddpm.train import data, judge, loop, plots, run, times
@@ -95,7 +96,8 @@ def test_each_answer_depends_on_its_own_sample_time_and_class_alone(model):
     assert (together[1] - later[1]).abs().max() > 1e-3
     other = model(x, t, torch.tensor([0, 1, -1]))
     assert torch.equal(together[[0, 2]], other[[0, 2]]) and torch.equal(together[1], other[1]) == (model.classes == 0)
-    assert torch.equal(model(x, t)[2], together[2])  # no label is -1
+    untold = model(x, t)  # no label is -1
+    assert torch.equal(untold[2], together[2]) and torch.equal(untold[0], together[0]) == (model.classes == 0)
 
 
 def test_each_norm_is_over_what_its_name_says():
@@ -104,6 +106,7 @@ def test_each_norm_is_over_what_its_name_says():
         y = NORMS[name](16)(x).reshape(4, 8, 2, 3, 5)
         assert_equal(y.mean(over), torch.zeros_like(y.mean(over)), atol=1e-5)
         assert_equal(y.var(over, correction=0), torch.ones_like(y.mean(over)), rtol=1e-3)
+        assert name == "instance" or y.mean(over[1:]).abs().max() > 0.1  # and not over less
     y = NORMS["batch"](16)(x)
     assert_equal(y.mean((0, 2, 3)), torch.zeros(16), atol=1e-5)
 
@@ -943,6 +946,17 @@ def test_the_bound_of_a_run_is_the_bound_of_its_network(trained):
     found, loaded = data.load("digits"), run.load(trained[0] / "1")
     figures = judge.bound(loaded, found, n=50)
     assert_equal(figures["bound"], sum(figures["bound_terms"]))
+    # L_0 by hand: a pixel is one of 17 values, and its bin reaches half-way to the next.
+    first, rng, step = found.held_out[:50], torch.Generator().manual_seed(0), loaded.config.noise_schedule()[1]
+    noise = torch.randn(first.shape, generator=rng).numpy()
+    x_t, t = (step.alpha_bar**0.5 * first + step.noise_var**0.5 * noise).astype(np.float32), torch.ones(50)
+    with torch.no_grad():
+        velocity = loaded.model(torch.from_numpy(x_t), t.long()).numpy()
+    mean = np.clip(step.alpha_bar**0.5 * x_t - step.noise_var**0.5 * velocity, -1, 1).astype(np.float64)
+    std = posterior.variance(loaded.config.noise_schedule()[2]) ** 0.5
+    low, high = (np.where(first == side, side * np.inf, first + side / 16) for side in (-1, 1))
+    chance = stats.norm.cdf(high, mean, std) - stats.norm.cdf(low, mean, std)
+    assert_equal(figures["bound_terms"][0], -np.log2(chance).mean(), rtol=1e-3)
     assert len(figures["bound_terms"]) == 21 and "bound_floor" not in figures and 0.5 < figures["bound"] < 20
     # L_T needs no network: by hand, from the mean square of the pictures.
     left, x = loaded.config.noise_schedule()[20].alpha_bar, found.held_out[:50].astype(np.float64)
