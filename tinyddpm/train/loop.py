@@ -350,7 +350,7 @@ def report(trainer: Trainer, path: Path, found: Data, log: list[dict[str, Any]])
     return made
 
 
-def held_out_loss(trainer: Trainer, found: Data, repeats: int = 10) -> float:
+def held_out_loss(trainer: Trainer, found: Data, repeats: int = 4) -> float:
     """What `evaluate` says of the averaged weights on at most a thousand held-out samples."""
     x, config = torch.from_numpy(found.held_out[:1000]).to(trainer.device), trainer.config
     model: Any = trainer.averaged()

@@ -35,7 +35,7 @@ def loss(log: Sequence[dict[str, Any]]) -> bytes:
     ax.semilogy([line["step"] for line in log], [line["loss"] for line in log])
     ax.set(xlabel="step", ylabel="loss")
     file = BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", bbox_inches="tight")
     return file.getvalue()
 
 
@@ -69,7 +69,7 @@ def _scatter(points: np.ndarray) -> np.ndarray:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure((width, height), dpi=100, layout="constrained")
+    figure = Figure((width, height), dpi=100)
     return figure, figure.subplots()
 
 
