@@ -100,8 +100,8 @@ def kl(p: Array, q: Array) -> Array:
     Returns:
         In nats, shape (...); infinite if something happens that q excludes.
     """
-    # The terms p log(p/q) - p + q: what is added sums to 0, and keeps each of them, and so their sum, from below 0.
-    return special.kl_div(*_pair(p, q)).sum(-1)
+    # The terms p log(p/q) - p + q: what is added sums to 0, and none of them is below 0 but by rounding.
+    return np.maximum(special.kl_div(*_pair(p, q)), 0).sum(-1)
 
 
 @equation("Bishop 2006, information theory")
@@ -432,7 +432,7 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
     x_0 = x_0 + 0 * upper  # any of the three may be a plain number: all in one library
     bottom, top = x_0 < half - 1, x_0 > 1 - half
     inside = upper + xp.log(-xp.expm1(lower - upper))
-    edge = _log_ndtr(xp.where(bottom, off + half, half - off) / std)
+    edge = _log_ndtr(xp.where(bottom, (off + half) / std, (half - off) / std))
     return _sum_dims(xp.where(bottom | top, edge, inside))
 
 
@@ -814,6 +814,7 @@ def dequantize(pixels: Array, u: Array, levels: Array) -> Array:
         levels: K, such as 256.
     """
     check_operands(pixels=pixels, u=u)
+    check_positive(levels=levels)
     return 2 * (pixels + u) / levels - 1
 
 

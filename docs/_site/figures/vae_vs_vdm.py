@@ -226,7 +226,7 @@ def few_steps() -> Figure:
 
 
 def _respaced(T: int) -> Schedule:
-    return forward.respace(forward.linear(), np.linspace(0, 1000, T + 1).round().astype(int)[1:])
+    return forward.respace(forward.linear(), np.linspace(0, 1000, T + 1).round().astype(int)[1:].tolist())
 
 
 def gap() -> Figure:
@@ -275,14 +275,19 @@ def one_step() -> Figure:
         schedule = Schedule([beta])
         lost.append(vae_vs_vdm.elbo_gap(DATA, schedule))
         ends.append(_end(schedule[1].alpha_bar))
-    lost, ends = np.array(lost), np.array(ends)
     odds = betas / (1 - betas)
     ax.plot(odds, lost, color=INK)
     ax.fill_between(odds, 0, ends, color=ORANGE, alpha=0.35, lw=0)
     ax.fill_between(odds, ends, lost, color=BLUE, alpha=0.35, lw=0)
     ax.text(1e-3, 0.55, "$z$ is not noise", color=ORANGE, ha="center")
     ax.text(60, 0.75, "one Gaussian\ncannot undo it", color=BLUE, ha="center", va="center")
-    ax.set(xscale="log", xlabel=r"noise in $z$ over what is left of $x$, $\beta/(1-\beta)$", ylabel="nats lost", ylim=(0, 1.45), xlim=(odds[0], odds[-1]))
+    ax.set(
+        xscale="log",
+        xlabel=r"noise in $z$ over what is left of $x$, $\beta/(1-\beta)$",
+        ylabel="nats lost",
+        ylim=(0, 1.45),
+        xlim=(odds[0], odds[-1]),
+    )
     return fig
 
 
