@@ -46,7 +46,7 @@ UNPROVED = {
     posterior.bayes: OUTCOMES,
     **dict.fromkeys((elbo.entropy, elbo.cross_entropy, elbo.kl, elbo.jensen_gap, elbo.elbo, elbo.vlb), OUTCOMES),
     **dict.fromkeys((elbo.joint_log_prob, elbo.telescope, elbo.diffusion_loss, elbo.vlb_terms), STEPS),
-    elbo.consistency: ARRAYS,
+    elbo.consistency: FUNCTIONS,
     elbo.decoder_log_prob: INTEGRALS,
     elbo.diffusion_loss_continuous: INTEGRALS,
     elbo.importance_weights: STEPS,

@@ -428,7 +428,7 @@ def test_consistency_on_the_line_is_the_sum_of_chapter_3(schedule, rng, x_0):
 
 @checks(vae_vs_vdm.consistency_elbo, elbo.consistency)
 def test_the_consistency_term_in_print_does_not_add_up():
-    """KL(q(x_t | x_{t-1}) || p(x_t | x_{t+1})) takes x_t as if x_{t+1} did not depend on it: half a nat is lost here."""
+    """KL(q(x_t | x_{t-1}) || p(x_t | x_{t+1})) takes x_t as if x_{t+1} did not depend on it: 0.85 nats are lost here."""
     schedule, x_0 = Schedule([0.3, 0.4, 0.5]), 0.8
     chain = vae_vs_vdm.ideal_chain(schedule, np.zeros(1), np.eye(1) / 4)
     steps = dict(zip(schedule, chain.decoder, strict=True))
@@ -448,7 +448,7 @@ def test_the_consistency_term_in_print_does_not_add_up():
         corrected -= weights @ elbo.consistency(x_prev, x_next, schedule[t], schedule[t + 1], model)
     assert_equal(corrected, bound)
     assert_equal(vae_vs_vdm.consistency_elbo(chain, np.array([x_0])), np.float64(bound))
-    assert printed < bound - 0.1
+    assert printed < bound - 0.8
 
 
 # The diffusion model. ------------------------------------------------------------------------------------------------
@@ -834,14 +834,16 @@ def test_a_fixed_variance_stays(pictures):
     assert model.log_var.grad is None
 
 
-def test_shapes(pictures):
+def test_shapes_and_losses(pictures):
     x = pictures[:5]
     vae, plain = autoencoders.VAE(latent=3, width=16), autoencoders.AutoEncoder(latent=3, width=16)
     assert [tuple(part.shape) for part in vae.encode(x)] == [(5, 3), (5, 3)]
     assert vae.decode(torch.zeros(2, 5, 3)).mean.shape == (2, 5, 64)
     assert vae.elbo(x, torch.zeros(5, 3)).shape == vae.log_prob(x, torch.zeros(2, 5, 3)).shape == (5,)
     assert plain.decode(plain.encode(x)).shape == (5, 64)
-    assert vae.loss(x, seeded(0)).shape == plain.loss(x, seeded(0)).shape == (5,)
+    assert torch.equal(vae.loss(x, seeded(0)), -vae.elbo(x, torch.randn(5, 3, generator=seeded(0))))
+    restored = plain.decode(plain.encode(x))
+    torch.testing.assert_close(plain.loss(x, seeded(0)), torch.cdist(x, restored).diag() ** 2)
 
 
 def test_the_bound_lies_below_the_sharper_estimate(pictures):
