@@ -7,6 +7,7 @@ with a `Gaussian`, formulas divided by `\\quad` with the members of a tuple, and
 import contextlib
 import inspect
 import io
+import json
 import re
 from pathlib import Path
 
@@ -350,3 +351,25 @@ def test_what_a_page_runs_prints_what_the_page_says(page):
         with contextlib.redirect_stdout(printed):
             exec(compile(code, page.name, "exec"), names)
         assert printed.getvalue() == expected, f"{page.name}:\n{code}"
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_chapter_4_says_what_its_command_found():
+    """The numbers that its page takes from `python -m tinyddpm.autoencoders`."""
+    page = (DOCS / "vae_vs_vdm.md").read_text("utf-8")
+    found = json.loads((DOCS / "assets" / "vae" / "results.json").read_text("utf-8"))
+    samples, collapse = found["samples"], found["collapse"]
+    for row, name in {
+        "autoencoder, codes $\\mathcal N(0, I)$": "autoencoder_standard",
+        "autoencoder, Gaussian fitted to its codes": "autoencoder_fitted",
+        "VAE, codes from its prior": "vae",
+        "nobody: other real digits": "other_digits",
+    }.items():
+        like, covered = (samples[kind][name] for kind in ("like_a_digit", "digits_covered"))
+        assert f"| {row} | {100 * like:.0f} % | {100 * covered:.0f} % |" in page
+    for number in (samples["vae_elbo"], samples["vae_log_prob"]):
+        assert f"${number:.1f}$" in page
+    counts = zip(collapse["variances"], collapse["vae_active"], collapse["linear_active"], strict=True)
+    alive = {var: active for var, *active in counts}
+    assert alive[3.0] == [0, 0] and alive[0.1] == [10, 16]
+    assert "10 at a variance of 0.1, where the linear model keeps all 16" in page
