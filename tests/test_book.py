@@ -15,7 +15,7 @@ import pytest
 import sympy
 from sympy.parsing.latex import parse_latex
 
-from tinyddpm import bibliography, equations, forward, posterior, train
+from tinyddpm import bibliography, equations, forward, langevin, posterior, train
 from tinyddpm.forward import Step
 
 SCHEDULE = "it makes a whole schedule"
@@ -24,6 +24,7 @@ OUTCOMES = "it runs over the outcomes of a discrete variable"
 COMPONENTS = "it runs over the components of a mixture"
 ROUNDS = "it rounds and clips"
 ARRAYS = "it computes on arrays or networks, not on single numbers"
+FUNCTIONS = "it takes a function of the sample"
 
 UNPROVED = {
     forward.linear: SCHEDULE,
@@ -40,6 +41,22 @@ UNPROVED = {
     posterior.total_probability: OUTCOMES,
     posterior.bayes: OUTCOMES,
     **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
+    langevin.score: FUNCTIONS,
+    langevin.langevin: STEPS,
+    langevin.minibatch_score: ARRAYS,
+    langevin.explicit_score_matching: ARRAYS,
+    langevin.implicit_score_matching: ARRAYS,
+    langevin.denoising_score_matching: ARRAYS,
+    langevin.hutchinson: FUNCTIONS,
+    langevin.divergence: FUNCTIONS,
+    langevin.annealed_langevin: STEPS,
+    langevin.brownian_path: STEPS,
+    langevin.quadratic_variation: STEPS,
+    langevin.fokker_planck: ARRAYS,
+    langevin.euler_maruyama: STEPS,
+    langevin.heun: STEPS,
+    langevin.probability_flow_log_prob: FUNCTIONS,
+    langevin.predictor_corrector_step: FUNCTIONS,
     train.time_embedding: ARRAYS,
     train.stratified_times: ARRAYS,
     train.training_loss: ARRAYS,
@@ -93,6 +110,13 @@ ARGUMENTS = {
     "sigma": (symbol("sigma"), {r"\sigma_t^{VDM}": symbol("sigma"), r"\sigma_t^{EDM}": symbol("sigma")}),
     "beta_T": (share("g"), {r"\beta_T": share("g")}),
     "alpha_bar": (symbol("alpha_bar"), {r"\bar\alpha_t^{S}": symbol("alpha_bar")}),
+    "step_size": (share("h"), {r"\delta": share("h")}),
+    "score": (
+        symbol("score"),
+        dict.fromkeys(
+            (r"\nabla_{x_t} \log q(x_t)", r"\nabla_x \log p(x)", r"\nabla_x \log p_\tau(x)"), symbol("score")
+        ),
+    ),
 }
 for name, letter in {
     "x_0": "x_0",
@@ -106,7 +130,6 @@ for name, letter in {
     "z": "z",
     "v": "v",
     "velocity": "v",
-    "score": r"\nabla_{x_t} \log q(x_t)",
     "mean_square_score": r"\Gamma_t",
     "mean": r"\mu",
     "a": "a",
@@ -120,6 +143,15 @@ for name, letter in {
     "average": r"\bar\theta",
     "value": r"\theta",
     "decay": r"\lambda",
+    "x": "x",
+    "drift": "f",
+    "diffusion": "g",
+    "dt": r"\Delta\tau",
+    "dw": r"\Delta w",
+    "beta": r"\beta(\tau)",
+    "growth": r"\lambda",
+    "gamma": r"\gamma",
+    "classifier_grad": r"\nabla_x \log p(y \mid x)",
 }.items():
     ARGUMENTS[name] = (symbol(name), {letter: symbol(name)})
 for name, letters in {
@@ -127,6 +159,7 @@ for name, letters in {
     "var_a": (r"\sigma_A",),
     "var_b": (r"\sigma_B",),
     "data_var": (r"\sigma_0",),
+    "var_min": (r"\sigma_{\min}",),
 }.items():
     ARGUMENTS[name] = (symbol(name), {letter: sympy.sqrt(symbol(name)) for letter in letters})
 """What each argument is on symbols, and the letters by which formulas call it; a variance is its letter squared."""
