@@ -574,7 +574,7 @@ def euler_maruyama_step(x: Array, drift: Array, diffusion: Array, dt: Array, dw:
         dt: the time that passes, below 0 for a step back.
         dw: how far Brownian motion goes in it: of variance ``abs(dt)``, broadcastable with ``x``.
     """
-    check_operands(x=x, drift=drift, diffusion=diffusion, dw=dw)
+    check_operands(x=x, drift=drift, diffusion=diffusion, dt=dt, dw=dw)
     return x + drift * dt + diffusion * dw
 
 
@@ -604,7 +604,8 @@ def euler_maruyama(drift: Drift, diffusion: Callable[[float], Array], x: Array, 
     path = [_samples(x)]
     for i, (start, end) in enumerate(steps):
         f = _shaped(drift(path[-1], start), x, "drift(x, time)")
-        path.append(euler_maruyama_step(path[-1], f, diffusion(start), end - start, w[i + 1, ...] - w[i, ...]))
+        there = euler_maruyama_step(path[-1], f, diffusion(start), end - start, w[i + 1, ...] - w[i, ...])
+        path.append(_shaped(there, x, "the state after diffusion(time)"))
     return _path(path)
 
 
@@ -640,12 +641,12 @@ def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> 
         drift: f, called as ``drift(x, time)``.
         x: where it begins, shape (..., d).
         times: rising, or falling to go back, shape (n + 1,): when to look.
-        tolerance: relative and absolute, of each step; for a drift in float32 not below 1e-5.
+        tolerance: relative and absolute, of each step, in the mean square over all of x; in float32 not below 1e-5.
 
     Returns:
         x at all times, shape (n + 1, ..., d).
     """
-    from scipy.integrate import solve_ivp  # here, since nothing else needs it and it takes long to import
+    from scipy.integrate import solve_ivp  # here, since it takes long to import
 
     def speed(time: float, state: np.ndarray) -> np.ndarray:
         arrow = _shaped(drift(_like(x, state.reshape(x.shape)), float(time)), x, "drift(x, time)")
@@ -682,7 +683,7 @@ def probability_flow_log_prob(
         time: T, above 0.
         log_prior: the log-density at T.
         v: random signs in the shape of ``x``: if given, divergences are guessed along them, else they are exact.
-        tolerance: of the integration.
+        tolerance: of `integrate`.
 
     Returns:
         Log-densities in nats, shape (...).
@@ -698,7 +699,7 @@ def probability_flow_log_prob(
         return _joined(field(here), divergence(field, here) if v is None else hutchinson(field, here, v))
 
     end = integrate(speed, _joined(_samples(x), 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
-    return log_prior(end[..., :-1]) + end[..., -1]
+    return _shaped(log_prior(end[..., :-1]), end[..., -1], "log_prior(x)") + end[..., -1]
 
 
 @equation("Song et al. 2021, Alg. 1", derived_from=[reverse_drift, langevin_step, posterior.ancestral_step])
@@ -822,6 +823,6 @@ def _pulled_back(function: Field, x: Array, v: Array | None, name: str) -> Array
     _shaped(value, leaf[..., 0] if v is None else leaf, name)
     if not getattr(value, "requires_grad", False):
         raise TypeError(f"{name} must be computed from x by torch alone, got {type(value).__name__}")
-    weight = torch.ones_like(value) if v is None else torch.as_tensor(v, dtype=leaf.dtype, device=leaf.device)
+    weight = torch.ones_like(value) if v is None else _like(leaf, v)
     (gradient,) = torch.autograd.grad(value, leaf, grad_outputs=weight)
     return gradient if array_api_compat.is_torch_array(x) else gradient.numpy()
