@@ -15,16 +15,20 @@ import pytest
 import sympy
 from sympy.parsing.latex import parse_latex
 
-from tinyddpm import bibliography, equations, forward, langevin, posterior, train
+from tinyddpm import bibliography, elbo, equations, forward, langevin, posterior, train, vae_vs_vdm
 from tinyddpm.forward import Step
+from tinyddpm.vae_vs_vdm import Chain, LinearVAE
 
 SCHEDULE = "it makes a whole schedule"
 STEPS = "it runs over all steps"
 OUTCOMES = "it runs over the outcomes of a discrete variable"
 COMPONENTS = "it runs over the components of a mixture"
+INTEGRALS = "it is an integral"
+CASES = "it takes the smaller of two"
+MATRICES = "it computes on matrices"
+FUNCTIONS = "it takes a function"
 ROUNDS = "it rounds and clips"
 ARRAYS = "it computes on arrays or networks, not on single numbers"
-FUNCTIONS = "it takes a function of the sample"
 
 UNPROVED = {
     forward.linear: SCHEDULE,
@@ -40,23 +44,28 @@ UNPROVED = {
     posterior.marginalize: OUTCOMES,
     posterior.total_probability: OUTCOMES,
     posterior.bayes: OUTCOMES,
+    **dict.fromkeys((elbo.entropy, elbo.cross_entropy, elbo.kl, elbo.jensen_gap, elbo.elbo, elbo.vlb), OUTCOMES),
+    **dict.fromkeys((elbo.joint_log_prob, elbo.telescope, elbo.diffusion_loss, elbo.vlb_terms), STEPS),
+    elbo.consistency: ARRAYS,
+    elbo.decoder_log_prob: INTEGRALS,
+    elbo.diffusion_loss_continuous: INTEGRALS,
+    elbo.importance_weights: STEPS,
+    elbo.min_snr_weight: CASES,
+    **dict.fromkeys((vae_vs_vdm.expected_log_prob, vae_vs_vdm.normal_kl), MATRICES),
+    **dict.fromkeys((LinearVAE.log_prob, LinearVAE.posterior, LinearVAE.elbo, Chain.log_prob), MATRICES),
+    **dict.fromkeys((vae_vs_vdm.hierarchical_elbo, vae_vs_vdm.consistency_elbo, vae_vs_vdm.denoising_elbo), MATRICES),
+    **dict.fromkeys((vae_vs_vdm.as_vdm, vae_vs_vdm.ideal_chain), MATRICES),
+    vae_vs_vdm.elbo_gap: INTEGRALS,
+    vae_vs_vdm.reparameterized_gradient: FUNCTIONS,
+    vae_vs_vdm.score_function_gradient: FUNCTIONS,
     **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
-    langevin.score: FUNCTIONS,
-    langevin.langevin: STEPS,
-    langevin.minibatch_score: ARRAYS,
-    langevin.explicit_score_matching: ARRAYS,
-    langevin.implicit_score_matching: ARRAYS,
+    **dict.fromkeys((langevin.score, langevin.hutchinson, langevin.divergence), FUNCTIONS),
+    **dict.fromkeys((langevin.probability_flow_log_prob, langevin.predictor_corrector_step), FUNCTIONS),
+    **dict.fromkeys((langevin.langevin, langevin.annealed_langevin, langevin.euler_maruyama, langevin.heun), STEPS),
+    **dict.fromkeys((langevin.brownian_path, langevin.quadratic_variation), STEPS),
+    **dict.fromkeys((langevin.minibatch_score, langevin.fokker_planck), ARRAYS),
+    **dict.fromkeys((langevin.explicit_score_matching, langevin.implicit_score_matching), ARRAYS),
     langevin.denoising_score_matching: ARRAYS,
-    langevin.hutchinson: FUNCTIONS,
-    langevin.divergence: FUNCTIONS,
-    langevin.annealed_langevin: STEPS,
-    langevin.brownian_path: STEPS,
-    langevin.quadratic_variation: STEPS,
-    langevin.fokker_planck: ARRAYS,
-    langevin.euler_maruyama: STEPS,
-    langevin.heun: STEPS,
-    langevin.probability_flow_log_prob: FUNCTIONS,
-    langevin.predictor_corrector_step: FUNCTIONS,
     train.time_embedding: ARRAYS,
     train.stratified_times: ARRAYS,
     train.training_loss: ARRAYS,
@@ -79,7 +88,7 @@ def share(name):
     return symbol(name) ** 2 / (1 + symbol(name) ** 2)
 
 
-ALPHA, KEPT, ALPHA_PREV, ETA = share("a"), share("b"), share("c"), symbol("eta")
+ALPHA, KEPT, ALPHA_PREV, ALPHA_NEXT, ETA = share("a"), share("b"), share("c"), share("f"), symbol("eta")
 ALPHA_BAR = sympy.factor(ALPHA * KEPT)
 STEP = Step(*map(sympy.factor, (1 - ALPHA, ALPHA, ALPHA_BAR, KEPT, 1 - ALPHA_BAR, 1 - KEPT)))
 X_0, X_T = symbol("x_0"), symbol("x_t")
@@ -89,6 +98,9 @@ LETTERS = {
     r"\beta_t": STEP.beta,
     r"\bar\alpha_t": STEP.alpha_bar,
     r"\bar\alpha_{t-1}": STEP.alpha_bar_prev,
+    r"\beta_t^{S}": sympy.sqrt(STEP.beta),
+    r"\bar\beta_t^{S}": sympy.sqrt(STEP.noise_var),
+    r"\alpha_t^{S}": sympy.sqrt(STEP.alpha),
     r"\tilde\beta_t": (1 - KEPT) * (1 - ALPHA) / (1 - ALPHA_BAR),
     r"\tilde\mu_t": (sympy.sqrt(KEPT) * (1 - ALPHA) * X_0 + sympy.sqrt(ALPHA) * (1 - KEPT) * X_T) / (1 - ALPHA_BAR),
 }
@@ -97,6 +109,14 @@ LETTERS = {
 ARGUMENTS = {
     "step": (STEP, {}),
     "step_prev": (Step(1 - ALPHA_PREV, ALPHA_PREV, *[symbol("unused")] * 4), {r"\alpha_{t-1}": ALPHA_PREV}),
+    "step_next": (
+        Step(1 - ALPHA_NEXT, ALPHA_NEXT, *[symbol("unused")] * 4),
+        {
+            r"\alpha_{t+1}": ALPHA_NEXT,
+            r"\beta_{t+1}": 1 - ALPHA_NEXT,
+            "v": (1 - ALPHA) * (1 - ALPHA_NEXT) / (1 - ALPHA * ALPHA_NEXT),
+        },
+    ),
     "alpha_bar_t": (ALPHA_BAR, {}),
     "alpha_bar_s": (KEPT, {r"\bar\alpha_s": KEPT}),
     "eta": (
@@ -119,10 +139,30 @@ ARGUMENTS = {
     ),
 }
 for name, letter in {
+    "p": "p",
+    "x": "x",
+    "dims": "d",
+    "nats": "L",
+    "levels": "K",
+    "log_joint": r"\log p(x, z)",
+    "log_posterior": r"\log p(z \mid x)",
+    "mean_q": r"\mu_q",
+    "mean_p": r"\mu_p",
+    "model_mean": r"\mu_\theta",
+    "mean_square_error": r"\frac{1}{d} \mathbb E (\tilde\mu_t - \mu_\theta)^2",
+    "noise_hat": r"\epsilon_\theta(x_t, t)",
+    "simple": r"L_{simple}",
+    "bound": r"L_{vlb}",
+    "weight": r"\lambda",
+    "noise_prev": r"\epsilon_{t-1}",
+    "noise_t": r"\epsilon_t",
+    "unseen": r"\omega",
     "x_0": "x_0",
     "x_t": "x_t",
     "x_s": "x_s",
     "x_prev": "x_{t-1}",
+    "x_next": "x_{t+1}",
+    "log_likelihood": r"\mathbb E_q[\log p(x \mid z)]",
     "x_prev_prev": "x_{t-2}",
     "noise": r"\epsilon",
     "noise_cond": r"\epsilon(x_t, c)",
@@ -143,7 +183,6 @@ for name, letter in {
     "average": r"\bar\theta",
     "value": r"\theta",
     "decay": r"\lambda",
-    "x": "x",
     "drift": "f",
     "diffusion": "g",
     "dt": r"\Delta\tau",
@@ -156,6 +195,9 @@ for name, letter in {
     ARGUMENTS[name] = (symbol(name), {letter: symbol(name)})
 for name, letters in {
     "var": (r"\sigma_t", r"\sigma_{t-1}", r"\sigma"),
+    "var_q": (r"\sigma_q",),
+    "var_p": (r"\sigma_p",),
+    "model_var": (r"\sigma_t",),
     "var_a": (r"\sigma_A",),
     "var_b": (r"\sigma_B",),
     "data_var": (r"\sigma_0",),
@@ -165,9 +207,15 @@ for name, letters in {
 """What each argument is on symbols, and the letters by which formulas call it; a variance is its letter squared."""
 
 
+def wanted(known):
+    """The arguments that a formula speaks of: all that have no default, and those that it has a letter for."""
+    parameters = inspect.signature(known.function).parameters.items()
+    return [n for n, p in parameters if p.default is p.empty or n == "weight"]
+
+
 def evaluate(known):
     """The function on symbols, and the letters of its formula."""
-    names = [n for n, p in inspect.signature(known.function).parameters.items() if p.default is p.empty]
+    names = wanted(known)
     if not set(names) <= set(ARGUMENTS):
         raise NotAlgebra(f"arguments without a symbol: {sorted(set(names) - set(ARGUMENTS))}")
     letters = dict(LETTERS)
@@ -182,6 +230,7 @@ def evaluate(known):
 def formulas(latex):
     """What the function must equal: for each of its results, the formulas behind the equality signs."""
     latex = re.sub(r"\\q?quad$", "", latex.split(r"\qquad")[0].strip().rstrip(",;. "))
+    latex = re.sub(r"\\lVert(.*?)\\rVert", r"(\1)", latex)  # of a single number
     latex = re.sub(r"\\mathrm(?:\{(\w+)\}| (\w))", r"\1\2", re.sub(r"\s+", " ", latex))
     latex = re.sub(r"\\(?:[bB]ig+[lr]?|left|right)(?![a-zA-Z])|\\[,;!: ]|\s+", " ", latex)
     for one in re.split(r",?\s*\\quad", latex):
@@ -200,6 +249,7 @@ def parse(latex, letters):
         latex, found = re.subn(pattern, lambda _, n=number: f" v_{{{n}}} ", latex)
         if found:
             values[sympy.Symbol(f"v_{{{number}}}")] = letters[letter]
+    latex = re.sub(r"(v_\{\d+\}\s*)\(", r"\1\\cdot (", latex)  # a product, not a function
     try:
         parsed = parse_latex(latex)
     except Exception as problem:
@@ -212,11 +262,13 @@ def parse(latex, letters):
     return parsed
 
 
+CONSTANTS = (sympy.pi, sympy.pi * sympy.E, sympy.log(2))
+"""What a float in an expression may be a fraction of."""
+
+
 def is_zero(difference):
     """Whether an expression is 0 for all values of its symbols, which are all positive."""
-    tidy = difference.replace(
-        lambda e: e.is_Float, lambda e: sympy.nsimplify(e, [sympy.pi * sympy.E], rational=e == round(e, 6))
-    )
+    tidy = difference.replace(lambda e: e.is_Float, lambda e: sympy.nsimplify(e, CONSTANTS, rational=e == round(e, 6)))
     tidy = tidy.replace(lambda e: e.is_Pow, lambda e: sympy.expand_power_base(sympy.factor(e.base) ** e.exp))
     tidy = tidy.replace(sympy.log, lambda x: sympy.expand_log(sympy.log(sympy.factor(x))))
     return sympy.simplify(sympy.expand(tidy)) == 0
@@ -262,10 +314,9 @@ def test_what_is_not_proved_could_not_be(known):
 def numbers_for(known, convert):
     """Admissible numbers for the arguments of an equation, by way of `convert`, and the step at t = 40 of 100."""
     rng, given = np.random.default_rng(7), {}
-    for name, parameter in inspect.signature(known.function).parameters.items():
-        if parameter.default is parameter.empty:
-            value = rng.uniform(0.3, 0.8, (2, 3))
-            given[name] = convert(value / 3 if name == "alpha_bar_t" else value)
+    for name in wanted(known):
+        value = rng.uniform(0.3, 0.8, 6)
+        given[name] = 3 if name == "dims" else convert(value / 3 if name == "alpha_bar_t" else value)
     return given
 
 
@@ -277,10 +328,10 @@ def test_one_body_reads_numbers_arrays_and_tensors(known):
     """Python floats, NumPy and torch give the same, in the dtype that came in."""
     import torch  # here, since the proofs do without it
 
-    t, schedule = np.full(2, 40), forward.linear(100)
-    index = (1, 2)
+    t, schedule = np.full(6, 40), forward.linear(100)
+    index = 4
     single = numbers_for(known, lambda value: float(value[index]))
-    single |= {name: schedule[40] for name in single if name in ("step", "step_prev")}
+    single |= {name: schedule[40] for name in single if name in ("step", "step_prev", "step_next")}
     expected = known.function(**single)
     for convert, rtol in (
         (np.float64, 1e-13),
@@ -289,14 +340,14 @@ def test_one_body_reads_numbers_arrays_and_tensors(known):
         (lambda value: torch.tensor(value, dtype=torch.float32, requires_grad=True), 1e-5),
     ):
         arrays = numbers_for(known, convert)
-        like = convert(np.zeros((2, 3)))
-        arrays |= {name: schedule.at(t, like=like) for name in arrays if name in ("step", "step_prev")}
+        like = convert(np.zeros(6))
+        arrays |= {name: schedule.at(t, like=like) for name in arrays if name in ("step", "step_prev", "step_next")}
         result = known.function(**arrays)
         for value, truth in zip(*(r if isinstance(r, tuple) else (r,) for r in (result, expected)), strict=True):
             assert type(value) is type(like)
             assert (value.real if isinstance(truth, complex) else value).dtype == like.dtype
             value = value.detach().numpy() if hasattr(value, "detach") else value
-            value = np.broadcast_to(value, (2, 3))[index]
+            value = np.broadcast_to(value, 6)[index]
             np.testing.assert_allclose(value, truth, rtol=rtol)
 
 

@@ -959,6 +959,17 @@ def check_variance(**variances: Array) -> None:
             raise ValueError(f"{name} must be at least 0, got {value!r}")
 
 
+def check_positive(**numbers: Array) -> None:
+    """Refuse what is not above 0, or NaN, by name (tensors are not read, as in `check_variance`).
+
+    Raises:
+        ValueError: when one is not above 0.
+    """
+    for name, value in numbers.items():
+        if isinstance(value, int | float | np.ndarray) and not np.all(np.asarray(value) > 0):
+            raise ValueError(f"{name} must be above 0, got {value!r}")
+
+
 def check_signal(**kept: Array) -> Array:
     """Refuse to divide by an alpha or alpha_bar that is 0, by name; gives the value back.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import forward, posterior
 from .equation import Array, equation, exp, sqrt
-from .forward import Step, check_operands, check_signal, check_variance
+from .forward import Step, check_operands, check_positive, check_signal, check_variance
 
 Field: TypeAlias = Callable[[Array], Array]
 """An arrow at every point, such as a score: ``field(x)`` has the shape of x."""
@@ -67,7 +67,7 @@ def gaussian_score(x: Array, mean: Array, var: Array) -> Array:
         var: variance, above 0.
     """
     check_operands(x=x, mean=mean, var=var)
-    _check_positive(var=var)
+    check_positive(var=var)
     return (mean - x) / var
 
 
@@ -192,8 +192,8 @@ def stationary_variance(step_size: Array, var: Array) -> Array:
     """
     check_operands(step_size=step_size, var=var)
     check_variance(step_size=step_size)
-    _check_positive(var=var)
-    _check_positive(**{"1 - step_size / (4 var)": 1 - step_size / (4 * var)})
+    check_positive(var=var)
+    check_positive(**{"1 - step_size / (4 var)": 1 - step_size / (4 * var)})
     return var / (1 - step_size / (4 * var))
 
 
@@ -688,7 +688,7 @@ def probability_flow_log_prob(
     Returns:
         Log-densities in nats, shape (...).
     """
-    _check_positive(time=time)
+    check_positive(time=time)
 
     def speed(state: Array, now: float) -> Array:
         here = state[..., :-1]
@@ -742,13 +742,6 @@ def guided_score(score: Array, classifier_grad: Array, gamma: Array) -> Array:
 
 
 # The door: what bad input gets. --------------------------------------------------------------------------------------
-
-
-def _check_positive(**numbers: Array) -> None:
-    """Refuse what is not above 0, or NaN, by name (tensors are not read: that could stall their device)."""
-    for name, value in numbers.items():
-        if isinstance(value, int | float | np.ndarray) and not np.all(np.asarray(value) > 0):
-            raise ValueError(f"{name} must be above 0, got {value!r}")
 
 
 def _samples(x: Array) -> Array:

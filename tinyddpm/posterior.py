@@ -33,7 +33,7 @@ def joint(prior: Array, likelihood: Array) -> np.ndarray:
     Returns:
         p(x, y), shape (n, m).
     """
-    prior, likelihood = _probabilities(prior=prior), _probabilities(likelihood=likelihood)
+    prior, likelihood = check_probabilities(prior=prior), check_probabilities(likelihood=likelihood)
     if prior.ndim != 1 or likelihood.ndim != 2 or len(prior) != len(likelihood):
         raise ValueError(f"likelihood needs a row for each cause: {likelihood.shape} for prior {prior.shape}")
     return prior[:, None] * likelihood
@@ -52,7 +52,7 @@ def marginalize(joint: Array, axis: int) -> np.ndarray:
         axis: the variable to forget: 0 for x, 1 for y.
     """
     joint = np.asarray(joint, dtype=np.float64)
-    _probabilities(joint=joint.ravel())
+    check_probabilities(joint=joint.ravel())
     return joint.sum(axis=axis)
 
 
@@ -399,7 +399,12 @@ def ddim_encode_step(x_s: Array, noise: Array, alpha_bar_s: Array, alpha_bar_t: 
 # The door: what bad input gets. --------------------------------------------------------------------------------------
 
 
-def _probabilities(**distribution: Array) -> np.ndarray:
+def check_probabilities(**distribution: Array) -> np.ndarray:
+    """Refuse what does not sum to 1 over the last axis, by name; gives it back in float64.
+
+    Raises:
+        ValueError: when a probability is negative or NaN, or they do not sum to 1.
+    """
     ((name, value),) = distribution.items()
     p = np.asarray(value, dtype=np.float64)
     if p.ndim == 0 or not np.all(p >= 0) or not np.allclose(p.sum(axis=-1), 1, rtol=0, atol=1e-9):
