@@ -16,7 +16,7 @@ import pytest
 import sympy
 from sympy.parsing.latex import parse_latex
 
-from tinyddpm import bibliography, elbo, equations, forward, posterior, train, vae_vs_vdm
+from tinyddpm import bibliography, elbo, equations, forward, langevin, posterior, train, vae_vs_vdm
 from tinyddpm.forward import Step
 from tinyddpm.vae_vs_vdm import Chain, LinearVAE
 
@@ -60,6 +60,13 @@ UNPROVED = {
     vae_vs_vdm.reparameterized_gradient: FUNCTIONS,
     vae_vs_vdm.score_function_gradient: FUNCTIONS,
     **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
+    **dict.fromkeys((langevin.score, langevin.hutchinson, langevin.divergence), FUNCTIONS),
+    **dict.fromkeys((langevin.probability_flow_log_prob, langevin.predictor_corrector_step), FUNCTIONS),
+    **dict.fromkeys((langevin.langevin, langevin.annealed_langevin, langevin.euler_maruyama, langevin.heun), STEPS),
+    **dict.fromkeys((langevin.brownian_path, langevin.quadratic_variation), STEPS),
+    **dict.fromkeys((langevin.minibatch_score, langevin.fokker_planck), ARRAYS),
+    **dict.fromkeys((langevin.explicit_score_matching, langevin.implicit_score_matching), ARRAYS),
+    langevin.denoising_score_matching: ARRAYS,
     train.time_embedding: ARRAYS,
     train.stratified_times: ARRAYS,
     train.training_loss: ARRAYS,
@@ -124,6 +131,13 @@ ARGUMENTS = {
     "sigma": (symbol("sigma"), {r"\sigma_t^{VDM}": symbol("sigma"), r"\sigma_t^{EDM}": symbol("sigma")}),
     "beta_T": (share("g"), {r"\beta_T": share("g")}),
     "alpha_bar": (symbol("alpha_bar"), {r"\bar\alpha_t^{S}": symbol("alpha_bar")}),
+    "step_size": (share("h"), {r"\delta": share("h")}),
+    "score": (
+        symbol("score"),
+        dict.fromkeys(
+            (r"\nabla_{x_t} \log q(x_t)", r"\nabla_x \log p(x)", r"\nabla_x \log p_\tau(x)"), symbol("score")
+        ),
+    ),
 }
 for name, letter in {
     "p": "p",
@@ -157,7 +171,6 @@ for name, letter in {
     "z": "z",
     "v": "v",
     "velocity": "v",
-    "score": r"\nabla_{x_t} \log q(x_t)",
     "mean_square_score": r"\Gamma_t",
     "mean": r"\mu",
     "a": "a",
@@ -171,6 +184,14 @@ for name, letter in {
     "average": r"\bar\theta",
     "value": r"\theta",
     "decay": r"\lambda",
+    "drift": "f",
+    "diffusion": "g",
+    "dt": r"\Delta\tau",
+    "dw": r"\Delta w",
+    "beta": r"\beta(\tau)",
+    "growth": r"\lambda",
+    "gamma": r"\gamma",
+    "classifier_grad": r"\nabla_x \log p(y \mid x)",
 }.items():
     ARGUMENTS[name] = (symbol(name), {letter: symbol(name)})
 for name, letters in {
@@ -181,6 +202,7 @@ for name, letters in {
     "var_a": (r"\sigma_A",),
     "var_b": (r"\sigma_B",),
     "data_var": (r"\sigma_0",),
+    "var_min": (r"\sigma_{\min}",),
 }.items():
     ARGUMENTS[name] = (symbol(name), {letter: sympy.sqrt(symbol(name)) for letter in letters})
 """What each argument is on symbols, and the letters by which formulas call it; a variance is its letter squared."""

@@ -85,6 +85,13 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Efron 2011",
+            "Bradley Efron",
+            "Tweedie's Formula and Selection Bias",
+            "Journal of the American Statistical Association 106(496)",
+            2011,
+        ),
+        Reference(
             "Hang et al. 2023",
             "Tiankai Hang, Shuyang Gu, Chen Li, Jianmin Bao, Dong Chen, Han Hu, Xin Geng, Baining Guo",
             "Efficient Diffusion Training via Min-SNR Weighting Strategy",
@@ -112,6 +119,13 @@ REFERENCES = {
             "misc",
         ),
         Reference(
+            "Hyvarinen 2005",
+            "Aapo Hyvärinen",
+            "Estimation of Non-Normalized Statistical Models by Score Matching",
+            "Journal of Machine Learning Research 6",
+            2005,
+        ),
+        Reference(
             "Karras et al. 2022",
             "Tero Karras, Miika Aittala, Timo Aila, Samuli Laine",
             "Elucidating the Design Space of Diffusion-Based Generative Models",
@@ -128,6 +142,14 @@ REFERENCES = {
             2014,
             _arxiv("1312.6114"),
             "inproceedings",
+        ),
+        Reference(
+            "Kloeden & Platen 1992",
+            "Peter E. Kloeden, Eckhard Platen",
+            "Numerical Solution of Stochastic Differential Equations",
+            "Springer",
+            1992,
+            kind="book",
         ),
         Reference(
             "Lin et al. 2023",
@@ -181,6 +203,15 @@ REFERENCES = {
             "International Conference on Machine Learning",
             2015,
             _arxiv("1503.03585"),
+            "inproceedings",
+        ),
+        Reference(
+            "Song & Ermon 2019",
+            "Yang Song, Stefano Ermon",
+            "Generative Modeling by Estimating Gradients of the Data Distribution",
+            "Advances in Neural Information Processing Systems",
+            2019,
+            _arxiv("1907.05600"),
             "inproceedings",
         ),
         Reference(
@@ -244,6 +275,21 @@ REFERENCES = {
             2021,
             _arxiv("2107.00630"),
             "inproceedings",
+        ),
+        Reference(
+            "Vincent 2011",
+            "Pascal Vincent",
+            "A Connection Between Score Matching and Denoising Autoencoders",
+            "Neural Computation 23(7)",
+            2011,
+        ),
+        Reference(
+            "Welling & Teh 2011",
+            "Max Welling, Yee Whye Teh",
+            "Bayesian Learning via Stochastic Gradient Langevin Dynamics",
+            "International Conference on Machine Learning",
+            2011,
+            kind="inproceedings",
         ),
     )
 }
