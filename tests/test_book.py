@@ -7,6 +7,7 @@ with a `Gaussian`, formulas divided by `\\quad` with the members of a tuple, and
 import contextlib
 import inspect
 import io
+import json
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 import sympy
 from sympy.parsing.latex import parse_latex
 
-from tinyddpm import bibliography, elbo, equations, forward, posterior, train, vae_vs_vdm
+from tinyddpm import bibliography, elbo, equations, forward, langevin, posterior, train, vae_vs_vdm
 from tinyddpm.forward import Step
 from tinyddpm.vae_vs_vdm import Chain, LinearVAE
 
@@ -46,7 +47,7 @@ UNPROVED = {
     posterior.bayes: OUTCOMES,
     **dict.fromkeys((elbo.entropy, elbo.cross_entropy, elbo.kl, elbo.jensen_gap, elbo.elbo, elbo.vlb), OUTCOMES),
     **dict.fromkeys((elbo.joint_log_prob, elbo.telescope, elbo.diffusion_loss, elbo.vlb_terms), STEPS),
-    elbo.consistency: ARRAYS,
+    elbo.consistency: FUNCTIONS,
     elbo.decoder_log_prob: INTEGRALS,
     elbo.diffusion_loss_continuous: INTEGRALS,
     elbo.importance_weights: STEPS,
@@ -59,6 +60,13 @@ UNPROVED = {
     vae_vs_vdm.reparameterized_gradient: FUNCTIONS,
     vae_vs_vdm.score_function_gradient: FUNCTIONS,
     **{known.function: COMPONENTS for known in equations() if known.chapter == "mixture"},
+    **dict.fromkeys((langevin.score, langevin.hutchinson, langevin.divergence), FUNCTIONS),
+    **dict.fromkeys((langevin.probability_flow_log_prob, langevin.predictor_corrector_step), FUNCTIONS),
+    **dict.fromkeys((langevin.langevin, langevin.annealed_langevin, langevin.euler_maruyama, langevin.heun), STEPS),
+    **dict.fromkeys((langevin.brownian_path, langevin.quadratic_variation), STEPS),
+    **dict.fromkeys((langevin.minibatch_score, langevin.fokker_planck), ARRAYS),
+    **dict.fromkeys((langevin.explicit_score_matching, langevin.implicit_score_matching), ARRAYS),
+    langevin.denoising_score_matching: ARRAYS,
     train.time_embedding: ARRAYS,
     train.stratified_times: ARRAYS,
     train.training_loss: ARRAYS,
@@ -137,6 +145,13 @@ ARGUMENTS = {
     "sigma": (symbol("sigma"), {r"\sigma_t^{VDM}": symbol("sigma"), r"\sigma_t^{EDM}": symbol("sigma")}),
     "beta_T": (share("g"), {r"\beta_T": share("g")}),
     "alpha_bar": (symbol("alpha_bar"), {r"\bar\alpha_t^{S}": symbol("alpha_bar")}),
+    "step_size": (share("h"), {r"\delta": share("h")}),
+    "score": (
+        symbol("score"),
+        dict.fromkeys(
+            (r"\nabla_{x_t} \log q(x_t)", r"\nabla_x \log p(x)", r"\nabla_x \log p_\tau(x)"), symbol("score")
+        ),
+    ),
 }
 for name, letter in {
     "p": "p",
@@ -171,7 +186,6 @@ for name, letter in {
     "z": "z",
     "v": "v",
     "velocity": "v",
-    "score": r"\nabla_{x_t} \log q(x_t)",
     "mean_square_score": r"\Gamma_t",
     "mean": r"\mu",
     "a": "a",
@@ -185,6 +199,14 @@ for name, letter in {
     "average": r"\bar\theta",
     "value": r"\theta",
     "decay": r"\lambda",
+    "drift": "f",
+    "diffusion": "g",
+    "dt": r"\Delta\tau",
+    "dw": r"\Delta w",
+    "beta": r"\beta(\tau)",
+    "growth": r"\lambda",
+    "gamma": r"\gamma",
+    "classifier_grad": r"\nabla_x \log p(y \mid x)",
 }.items():
     ARGUMENTS[name] = (symbol(name), {letter: symbol(name)})
 for name, letters in {
@@ -195,6 +217,7 @@ for name, letters in {
     "var_a": (r"\sigma_A",),
     "var_b": (r"\sigma_B",),
     "data_var": (r"\sigma_0",),
+    "var_min": (r"\sigma_{\min}",),
 }.items():
     ARGUMENTS[name] = (symbol(name), {letter: sympy.sqrt(symbol(name)) for letter in letters})
 """What each argument is on symbols, and the letters by which formulas call it; a variance is its letter squared."""
@@ -365,3 +388,25 @@ def test_what_a_page_runs_prints_what_the_page_says(page):
         with contextlib.redirect_stdout(printed):
             exec(compile(code, page.name, "exec"), names)
         assert printed.getvalue() == expected, f"{page.name}:\n{code}"
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_chapter_4_says_what_its_command_found():
+    """The numbers that its page takes from `python -m tinyddpm.autoencoders`."""
+    page = (DOCS / "vae_vs_vdm.md").read_text("utf-8")
+    found = json.loads((DOCS / "assets" / "vae" / "results.json").read_text("utf-8"))
+    samples, collapse = found["samples"], found["collapse"]
+    for row, name in {
+        "autoencoder, codes $\\mathcal N(0, I)$": "autoencoder_standard",
+        "autoencoder, Gaussian fitted to its codes": "autoencoder_fitted",
+        "VAE, codes from its prior": "vae",
+        "nobody: other real digits": "other_digits",
+    }.items():
+        like, covered = (samples[kind][name] for kind in ("like_a_digit", "digits_covered"))
+        assert f"| {row} | {100 * like:.0f} % | {100 * covered:.0f} % |" in page
+    for number in (samples["vae_elbo"], samples["vae_log_prob"]):
+        assert f"${number:.1f}$" in page
+    counts = zip(collapse["variances"], collapse["vae_active"], collapse["linear_active"], strict=True)
+    alive = {var: active for var, *active in counts}
+    assert alive[3.0] == [0, 0] and alive[0.1] == [10, 16]
+    assert "10 at a variance of 0.1, where the linear model keeps all 16" in page

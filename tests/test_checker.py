@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special  # noqa: F401  (a compiled module loads once only, and the inner runs would each load it again)
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,6 +1,6 @@
 """A textbook on denoising diffusion that runs and checks itself.
 
-One module is one chapter: `forward`, `posterior`, `elbo`, `vae_vs_vdm` and, as the book grows, `langevin`, `train`;
+One module is one chapter: `forward`, `posterior`, `elbo`, `vae_vs_vdm`, `langevin`, `train`;
 `mixture` is the running example. Importing the package imports none of them, so each costs only itself.
 """
 

@@ -93,6 +93,13 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Efron 2011",
+            "Bradley Efron",
+            "Tweedie's Formula and Selection Bias",
+            "Journal of the American Statistical Association 106(496)",
+            2011,
+        ),
+        Reference(
             "Hang et al. 2023",
             "Tiankai Hang, Shuyang Gu, Chen Li, Jianmin Bao, Dong Chen, Han Hu, Xin Geng, Baining Guo",
             "Efficient Diffusion Training via Min-SNR Weighting Strategy",
@@ -129,6 +136,13 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Hyvarinen 2005",
+            "Aapo Hyvärinen",
+            "Estimation of Non-Normalized Statistical Models by Score Matching",
+            "Journal of Machine Learning Research 6",
+            2005,
+        ),
+        Reference(
             "Karras et al. 2022",
             "Tero Karras, Miika Aittala, Timo Aila, Samuli Laine",
             "Elucidating the Design Space of Diffusion-Based Generative Models",
@@ -145,6 +159,14 @@ REFERENCES = {
             2014,
             _arxiv("1312.6114"),
             "inproceedings",
+        ),
+        Reference(
+            "Kloeden & Platen 1992",
+            "Peter E. Kloeden, Eckhard Platen",
+            "Numerical Solution of Stochastic Differential Equations",
+            "Springer",
+            1992,
+            kind="book",
         ),
         Reference(
             "Lin et al. 2023",
@@ -218,6 +240,15 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Song & Ermon 2019",
+            "Yang Song, Stefano Ermon",
+            "Generative Modeling by Estimating Gradients of the Data Distribution",
+            "Advances in Neural Information Processing Systems",
+            2019,
+            _arxiv("1907.05600"),
+            "inproceedings",
+        ),
+        Reference(
             "Song et al. 2021",
             "Yang Song, Jascha Sohl-Dickstein, Diederik P. Kingma, Abhishek Kumar, Stefano Ermon, Ben Poole",
             "Score-Based Generative Modeling through Stochastic Differential Equations",
@@ -253,6 +284,24 @@ REFERENCES = {
             kind="article",
         ),
         Reference(
+            "Vahdat & Kautz 2020",
+            "Arash Vahdat, Jan Kautz",
+            "NVAE: A Deep Hierarchical Variational Autoencoder",
+            "Advances in Neural Information Processing Systems",
+            2020,
+            _arxiv("2007.03898"),
+            "inproceedings",
+        ),
+        Reference(
+            "van den Oord et al. 2017",
+            "Aäron van den Oord, Oriol Vinyals, Koray Kavukcuoglu",
+            "Neural Discrete Representation Learning",
+            "Advances in Neural Information Processing Systems",
+            2017,
+            _arxiv("1711.00937"),
+            "inproceedings",
+        ),
+        Reference(
             "VDM",
             "Diederik P. Kingma, Tim Salimans, Ben Poole, Jonathan Ho",
             "Variational Diffusion Models",
@@ -260,6 +309,21 @@ REFERENCES = {
             2021,
             _arxiv("2107.00630"),
             "inproceedings",
+        ),
+        Reference(
+            "Vincent 2011",
+            "Pascal Vincent",
+            "A Connection Between Score Matching and Denoising Autoencoders",
+            "Neural Computation 23(7)",
+            2011,
+        ),
+        Reference(
+            "Welling & Teh 2011",
+            "Max Welling, Yee Whye Teh",
+            "Bayesian Learning via Stochastic Gradient Langevin Dynamics",
+            "International Conference on Machine Learning",
+            2011,
+            kind="inproceedings",
         ),
     )
 }

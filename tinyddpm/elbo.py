@@ -100,8 +100,8 @@ def kl(p: Array, q: Array) -> Array:
     Returns:
         In nats, shape (...); infinite if something happens that q excludes.
     """
-    # The terms p log(p/q) - p + q: what is added sums to 0, and keeps each of them, and so their sum, from below 0.
-    return special.kl_div(*_pair(p, q)).sum(-1)
+    # The terms p log(p/q) - p + q: what is added sums to 0, and none of them is below 0 but by rounding.
+    return np.maximum(special.kl_div(*_pair(p, q)), 0).sum(-1)
 
 
 @equation("Bishop 2006, information theory")
@@ -369,9 +369,11 @@ def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, model
     r"""The middle term of the first decomposition: at x_t, the step forward and the step back should agree.
 
     $$
+    \begin{aligned}
     \mathbb E_{q(x_t \mid x_{t-1}, x_{t+1})}\bigg[\log\frac{q(x_t \mid x_{t-1})}{p_\theta(x_t \mid x_{t+1})}\bigg]
-    = D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)
-    - D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, q(x_t \mid x_{t-1})\big)
+    ={}& D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big) \\
+    &- D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, q(x_t \mid x_{t-1})\big)
+    \end{aligned}
     $$
 
     In print it is often $D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)$. That takes
@@ -421,10 +423,7 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
     """
     check_operands(x_0=x_0, mean=mean, var=var)
     check_positive(var=var)
-    if not isinstance(bins, int) or bins < 2:
-        raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
-    if isinstance(x_0, int | float | np.ndarray) and not np.all(np.abs(x_0) <= 1 + 1e-6):
-        raise ValueError(f"x_0 must lie in [-1, 1], got {x_0!r}")
+    _check_pixels(x_0, bins)
     half, off, std = 1 / (bins - 1), x_0 - mean, sqrt(var)
     side = -abs(off)  # the bin and its mirror image are equally probable; this one is below the mean
     upper, lower = _log_ndtr((side + half) / std), _log_ndtr((side - half) / std)
@@ -432,7 +431,7 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
     x_0 = x_0 + 0 * upper  # any of the three may be a plain number: all in one library
     bottom, top = x_0 < half - 1, x_0 > 1 - half
     inside = upper + xp.log(-xp.expm1(lower - upper))
-    edge = _log_ndtr(xp.where(bottom, off + half, half - off) / std)
+    edge = _log_ndtr(xp.where(bottom, (off + half) / std, (half - off) / std))
     return _sum_dims(xp.where(bottom | top, edge, inside))
 
 
@@ -814,6 +813,7 @@ def dequantize(pixels: Array, u: Array, levels: Array) -> Array:
         levels: K, such as 256.
     """
     check_operands(pixels=pixels, u=u)
+    check_positive(levels=levels)
     return 2 * (pixels + u) / levels - 1
 
 
@@ -879,25 +879,14 @@ def vlb_terms(
     Returns:
         L_0..L_T in nats, shape (T + 1, batch). Its sum over the first axis, in the mean over the noise, is the bound.
     """
-    _check_predicts(predicts)
-    if variance not in ("beta", "posterior"):
-        raise ValueError(f"variance must be beta or posterior, got {variance!r}")
+    _check_bound(x_0, predicts, variance, clip)
     xp = array_api_compat.array_namespace(x_0)
-    if not xp.isdtype(x_0.dtype, "real floating"):
-        raise TypeError(f"x_0 must be floating point, got {x_0.dtype}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be above 0, got {clip!r}")
     terms = []
     for t, step in enumerate(schedule, start=1):
         x_t = forward.diffuse(x_0, _standard_normal(x_0, rng), step)
-        answer = model(x_t, xp.full(x_0.shape[:1], t, device=array_api_compat.device(x_0)))
-        if tuple(answer.shape) != tuple(x_0.shape):
-            raise ValueError(f"model(x_t, t) must have the shape {tuple(x_0.shape)}, got {tuple(answer.shape)}")
-        x_0_hat = predicted_x0(x_t, answer, step, predicts)
-        if clip is not None:
-            x_0_hat = xp.clip(x_0_hat, -clip, clip)
+        x_0_hat = predicted_x0(x_t, _answer(model, x_t, t), step, predicts)
+        mean = posterior.mean(x_t, x_0_hat if clip is None else xp.clip(x_0_hat, -clip, clip), step)
         var = step.beta if variance == "beta" else posterior.variance(schedule[max(t, min(2, schedule.T))])
-        mean = posterior.mean(x_t, x_0_hat, step)
         if t > 1:
             terms.append(denoising_matching(x_t, x_0, mean, var, step))
         elif bins is None:
@@ -948,6 +937,15 @@ def _standard_normal(x: Array, rng: Any) -> Array:
     return rng.standard_normal(x.shape).astype(x.dtype)
 
 
+def _answer(model: Callable[[Any, Any], Any], x_t: Array, t: int) -> Array:
+    """What the network says of samples that are all at t, in their shape."""
+    xp = array_api_compat.array_namespace(x_t)
+    answer = model(x_t, xp.full(x_t.shape[:1], t, device=array_api_compat.device(x_t)))
+    if tuple(answer.shape) != tuple(x_t.shape):
+        raise ValueError(f"model(x_t, t) must have the shape {tuple(x_t.shape)}, got {tuple(answer.shape)}")
+    return answer
+
+
 def _pair(p: Array, q: Array) -> tuple[np.ndarray, np.ndarray]:
     p, q = check_probabilities(p=p), check_probabilities(q=q)
     if p.shape[-1] != q.shape[-1]:
@@ -964,6 +962,23 @@ def _check_after_first(step: Step) -> None:
 def _check_path(name: str, path: Array, length: int, holds: str) -> None:
     if getattr(path, "ndim", 0) == 0 or path.shape[0] != length:
         raise ValueError(f"{name} must hold {holds}, {length} samples, got shape {tuple(getattr(path, 'shape', ()))}")
+
+
+def _check_bound(x_0: Array, predicts: str, variance: str, clip: float | None) -> None:
+    _check_predicts(predicts)
+    if variance not in ("beta", "posterior"):
+        raise ValueError(f"variance must be beta or posterior, got {variance!r}")
+    if not array_api_compat.array_namespace(x_0).isdtype(x_0.dtype, "real floating"):
+        raise TypeError(f"x_0 must be floating point, got {x_0.dtype}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0, got {clip!r}")
+
+
+def _check_pixels(x_0: Array, bins: int) -> None:
+    if not isinstance(bins, int | np.integer) or bins < 2:
+        raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
+    if isinstance(x_0, int | float | np.ndarray) and not np.all(np.abs(x_0) <= 1 + 1e-6):
+        raise ValueError(f"x_0 must lie in [-1, 1], got {x_0!r}")
 
 
 def _check_predicts(predicts: str) -> None:

@@ -128,7 +128,7 @@ def exp(x: Array) -> Array:
 
 def log(x: Array) -> Array:
     """Natural logarithm in the library of ``x``; of zero it is minus infinity, as in every array library."""
-    return -math.inf if isinstance(x, float) and x == 0 else _library(x).log(x)
+    return -math.inf if isinstance(x, int | float) and x == 0 else _library(x).log(x)
 
 
 def _library(x: Array) -> Any:

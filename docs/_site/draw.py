@@ -36,7 +36,8 @@ def drawings(chapter: str) -> dict[str, str]:
     if not source.is_file():
         known = sorted(path.stem for path in source.parent.glob("*.py") if path.stem not in ("__init__", "style"))
         raise ValueError(f"there is no docs/_site/figures/{chapter}.py; the chapters with figures: {', '.join(known)}")
-    inputs = [source, HERE / "figures" / "style.py", Path(__file__), *sorted((ROOT / "tinyddpm").rglob("*.py"))]
+    code, data = sorted((ROOT / "tinyddpm").rglob("*.py")), sorted((ROOT / "docs" / "assets").rglob("*.*"))
+    inputs = [source, HERE / "figures" / "style.py", Path(__file__), *code, *data]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()[:16]
     kept = ROOT / ".cache" / "figures" / f"{chapter}-{digest}"
     if not kept.is_dir():

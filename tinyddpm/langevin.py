@@ -1,0 +1,821 @@
+r"""Chapter 5. Langevin dynamics, scores and the continuous limit: what the network learns is which way is uphill.
+
+The score is the gradient of the log-density. Following it and adding noise draws samples; noise of many sizes makes that
+work where the density is zero almost everywhere; and in the limit of small steps noising is a stochastic differential
+equation, which can be run backwards with the score alone, with fresh noise or with none.
+
+Time is a number on any clock. `beta` is then how fast the integrated noise B grows on it, and drifts are called as
+``drift(x, time)``. The book's own clock is B itself, where beta is 1, alpha_bar is $e^{-B}$, and the exact score of the
+running example is ``data.diffuse(exp(-B)).score(x)``. Samples have shape (..., d).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import array_api_compat
+import numpy as np
+
+from . import forward, posterior
+from .equation import Array, equation, exp, sqrt
+from .forward import Step, check_operands, check_positive, check_signal, check_variance
+
+Field: TypeAlias = Callable[[Array], Array]
+"""An arrow at every point, such as a score: ``field(x)`` has the shape of x."""
+
+Drift: TypeAlias = Callable[[Array, float], Array]
+"""A field that changes in time: ``drift(x, time)`` has the shape of x."""
+
+
+# The score. ----------------------------------------------------------------------------------------------------------
+
+
+@equation("Hyvarinen 2005, Eq. 1; Song & Ermon 2019, Sec. 2")
+def score(log_prob: Callable[[Array], Array], x: Array) -> Array:
+    r"""The score of a density: how its logarithm changes with the sample, by automatic differentiation.
+
+    $$
+    s(x) = \nabla_x \log p(x)
+    $$
+
+    The constant that makes a density sum to 1 drops out. A statistician's score is the gradient with respect to the
+    parameters instead; for a mean the two differ by their sign alone, since only $x - \mu$ enters.
+
+    Args:
+        log_prob: takes samples as torch tensors, gives a log-density for each.
+        x: samples, floating point, shape (..., d), NumPy or torch.
+
+    Returns:
+        In the shape and library of ``x``.
+    """
+    return _pulled_back(log_prob, x, None, "log_prob(x)")
+
+
+@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[score])
+def gaussian_score(x: Array, mean: Array, var: Array) -> Array:
+    r"""The score of a Gaussian: it pulls towards the mean, the harder the farther away.
+
+    $$
+    \nabla_x \log \mathcal N(x;\ \mu,\ \sigma^2 I) = \frac{\mu - x}{\sigma^2}
+    $$
+
+    Args:
+        x: any shape.
+        mean: broadcastable with ``x``.
+        var: variance, above 0.
+    """
+    check_operands(x=x, mean=mean, var=var)
+    check_positive(var=var)
+    return (mean - x) / var
+
+
+@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[gaussian_score, forward.marginal])
+def score_from_noise(noise: Array, step: Step) -> Array:
+    r"""The score at a noisy sample, from the noise in it: the same arrow turned round, in another unit.
+
+    $$
+    \nabla_{x_t}\!\log q(x_t) = -\frac{\epsilon}{\sqrt{1-\bar\alpha_t}}
+    $$
+
+    With the noise itself it is the score of q(x_t given x_0); with the best guess of it, that of q(x_t).
+
+    Args:
+        noise: the noise in x_t, or a prediction, any shape.
+        step: the schedule at t.
+    """
+    check_operands(noise=noise, step=step)
+    return -noise / sqrt(step.noise_var)
+
+
+@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[score_from_noise])
+def noise_from_score(score: Array, step: Step) -> Array:
+    r"""The noise in a noisy sample, from the score at it.
+
+    $$
+    \epsilon = -\sqrt{1-\bar\alpha_t}\,\nabla_{x_t}\!\log q(x_t)
+    $$
+
+    Args:
+        score: the score at x_t, or a prediction, any shape.
+        step: the schedule at t.
+    """
+    check_operands(score=score, step=step)
+    return -sqrt(step.noise_var) * score
+
+
+@equation(
+    "Efron 2011, Sec. 1; Luo 2022, Three Equivalent Interpretations",
+    derived_from=[forward.marginal, score_from_noise, forward.predict_x0],
+)
+def tweedie(x_t: Array, score: Array, step: Step) -> Array:
+    r"""Tweedie's formula: the score of the noisy samples is all that the best guess of x_0 needs.
+
+    $$
+    \hat x_0 = \frac{x_t + (1-\bar\alpha_t)\,\nabla_{x_t}\!\log q(x_t)}{\sqrt{\bar\alpha_t}}
+    $$
+
+    Args:
+        x_t: noisy sample, any shape.
+        score: the score of q(x_t) at ``x_t``, or a prediction, broadcastable with ``x_t``.
+        step: the schedule at t; its alpha_bar must be above 0.
+    """
+    check_operands(x_t=x_t, score=score, step=step)
+    return (x_t + step.noise_var * score) / sqrt(check_signal(alpha_bar=step.alpha_bar))
+
+
+# Langevin dynamics. --------------------------------------------------------------------------------------------------
+
+
+@equation("Song & Ermon 2019, Eq. 4", derived_from=[score])
+def langevin_step(x: Array, score: Array, step_size: Array, z: Array) -> Array:
+    r"""One step of Langevin dynamics: half a step uphill, and noise of a whole step's variance.
+
+    $$
+    x' = x + \frac{\delta}{2}\,\nabla_x \log p(x) + \sqrt{\delta}\,z
+    $$
+
+    The score-SDE paper's step size is half of this one: it writes $\epsilon$ and $\sqrt{2\epsilon}$.
+
+    Args:
+        x: where it is, any shape.
+        score: the score at ``x``, broadcastable with it.
+        step_size: $\delta$, the variance of the noise that a step adds, at least 0.
+        z: fresh standard normal noise, broadcastable with ``x``.
+    """
+    check_operands(x=x, score=score, step_size=step_size, z=z)
+    check_variance(step_size=step_size)
+    return x + step_size / 2 * score + sqrt(step_size) * z
+
+
+@equation("Song & Ermon 2019, Eq. 4", derived_from=[langevin_step])
+def langevin(score: Field, x: Array, step_size: float, steps: int, rng: np.random.Generator) -> Array:
+    r"""Langevin dynamics: after many small steps the samples come from p, wherever they began, if they can get about.
+
+    $$
+    x_{i+1} = x_i + \frac{\delta}{2}\,\nabla_x \log p(x_i) + \sqrt{\delta}\,z_i, \qquad i = 0, \dots, n - 1
+    $$
+
+    Args:
+        score: the score of p, called as ``score(x)``.
+        x: where the samples begin, shape (..., d).
+        step_size: $\delta$, at least 0.
+        steps: n, at least 0.
+        rng: gives one z for each step.
+
+    Returns:
+        Where they are after n steps.
+
+    Raises:
+        ValueError: when they have run off to infinity, as they do where the step is too large.
+    """
+    if steps < 0:
+        raise ValueError(f"steps must be at least 0, got {steps!r}")
+    for _ in range(steps):
+        z = _like(_samples(x), rng.standard_normal(tuple(x.shape)))
+        x = langevin_step(x, _shaped(score(x), x, "score(x)"), step_size, z)
+    return _finite(x, f"the samples: a step_size of {step_size!r} is too large for this score")
+
+
+@equation("derived here", derived_from=[langevin_step, gaussian_score])
+def stationary_variance(step_size: Array, var: Array) -> Array:
+    r"""Where the variance of Langevin dynamics on $\mathcal N(\mu, \sigma^2 I)$ really ends: above the target's.
+
+    $$
+    \sigma_\infty^2 = \frac{\sigma^2}{1 - \delta / (4\sigma^2)}
+    $$
+
+    Args:
+        step_size: $\delta$, at least 0, and below $4\sigma^2$: beyond that the chain runs off to infinity.
+        var: the target's variance, above 0.
+    """
+    check_operands(step_size=step_size, var=var)
+    check_variance(step_size=step_size)
+    check_positive(var=var)
+    check_positive(**{"1 - step_size / (4 var)": 1 - step_size / (4 * var)})
+    return var / (1 - step_size / (4 * var))
+
+
+@equation("derived here", derived_from=[langevin_step, gaussian_score])
+def forward_as_langevin(x: Array, step_size: Array, z: Array) -> Array:
+    r"""Langevin dynamics whose target is $\mathcal N(0, I)$: almost the forward step, with $\beta$ for $\delta$.
+
+    $$
+    x' = \Big(1 - \frac{\delta}{2}\Big)\,x + \sqrt{\delta}\,z, \qquad
+    1 - \frac{\delta}{2} = \sqrt{1-\delta} + O(\delta^2)
+    $$
+
+    Args:
+        x: any shape.
+        step_size: $\delta$, at least 0.
+        z: fresh standard normal noise, broadcastable with ``x``.
+    """
+    return langevin_step(x, gaussian_score(x, mean=0, var=1), step_size, z)
+
+
+@equation("derived here", derived_from=[forward_as_langevin, forward.diffuse_once])
+def langevin_gap(x: Array, step_size: Array) -> Array:
+    r"""How far Langevin dynamics on $\mathcal N(0, I)$ is ahead of the forward step with $\beta = \delta$ and the same noise.
+
+    $$
+    \Delta = \Big(1 - \frac{\delta}{2} - \sqrt{1-\delta}\Big)\,x
+    = \frac{\delta^2\,x}{4\,\big(1 - \delta/2 + \sqrt{1-\delta}\big)}
+    $$
+
+    The denominator lies between 2 and 8, so the gap is between $\delta^2/8$ and $\delta^2/2$ times x.
+
+    Args:
+        x: any shape.
+        step_size: $\delta$, in [0, 1].
+    """
+    check_operands(x=x, step_size=step_size)
+    check_variance(step_size=step_size, **{"1 - step_size": 1 - step_size})
+    return step_size**2 * x / (4 * (1 - step_size / 2 + sqrt(1 - step_size)))
+
+
+@equation("Welling & Teh 2011, stochastic gradient Langevin dynamics", derived_from=[score])
+def minibatch_score(prior_score: Array, likelihood_scores: Array, total: Array) -> Array:
+    r"""The score of a posterior over parameters, guessed from a few of the N observations: right on average.
+
+    $$
+    \nabla_\theta \log p(\theta \mid x_{1:N}) \approx
+    \nabla_\theta \log p(\theta) + \frac{N}{n} \sum_{i=1}^{n} \nabla_\theta \log p(x_i \mid \theta)
+    $$
+
+    In the place of the score in a Langevin step it gives stochastic gradient Langevin dynamics.
+
+    Args:
+        prior_score: the gradient of log p(theta), any shape.
+        likelihood_scores: that of log p(x_i given theta), for each observation drawn, stacked, shape (n, ...).
+        total: N, how many observations there are.
+    """
+    if likelihood_scores.ndim == 0 or not 1 <= likelihood_scores.shape[0] <= total:
+        shape = tuple(likelihood_scores.shape)
+        raise ValueError(
+            f"likelihood_scores must hold 1 to {total} observations along the first axis, got shape {shape}"
+        )
+    drawn = likelihood_scores.sum(0)
+    check_operands(prior_score=prior_score, likelihood_scores=drawn)
+    return prior_score + total / likelihood_scores.shape[0] * drawn
+
+
+# How a score is learned. ---------------------------------------------------------------------------------------------
+
+
+@equation("Hyvarinen 2005, Eq. 2", derived_from=[score])
+def explicit_score_matching(score_hat: Array, score: Array) -> Array:
+    r"""What one would like to make small: the distance of the answers to the true scores.
+
+    $$
+    J_{\mathrm{ESM}} = \frac{1}{2}\,\big\lVert s_\theta(x) - \nabla_x \log p(x) \big\rVert^2
+    $$
+
+    Args:
+        score_hat: the model's answer $s_\theta(x)$ at samples of p, shape (..., d).
+        score: the true score there.
+
+    Returns:
+        One number a sample, shape (...): the mean over samples is the loss.
+    """
+    check_operands(score_hat=score_hat, score=score)
+    return ((score_hat - score) ** 2).sum(-1) / 2
+
+
+@equation("Hyvarinen 2005, Eq. 3; Song & Ermon 2019, Eq. 1", derived_from=[explicit_score_matching])
+def implicit_score_matching(score_hat: Array, divergence: Array) -> Array:
+    r"""The same on average, up to a constant, without the true score: integration by parts has moved the gradient.
+
+    $$
+    J_{\mathrm{ISM}} = \nabla \cdot s_\theta(x) + \frac{1}{2}\,\lVert s_\theta(x) \rVert^2
+    $$
+
+    Args:
+        score_hat: the model's answer $s_\theta(x)$ at samples of p, shape (..., d).
+        divergence: that of $s_\theta$ there, from `divergence` or `hutchinson`, shape (...).
+    """
+    square = (score_hat**2).sum(-1)
+    return _shaped(divergence, square, "divergence") + square / 2
+
+
+@equation(
+    "Vincent 2011, denoising score matching; Song & Ermon 2019, Eq. 2",
+    derived_from=[explicit_score_matching, gaussian_score],
+)
+def denoising_score_matching(score_hat: Array, x: Array, mean: Array, var: Array) -> Array:
+    r"""The same on average, up to a constant, for samples with noise in them: the target is the score of the noise.
+
+    $$
+    J_{\mathrm{DSM}} = \frac{1}{2}\,\Big\lVert s_\theta(x) - \frac{\mu - x}{\sigma^2} \Big\rVert^2, \qquad
+    x \sim \mathcal N(\mu, \sigma^2 I)
+    $$
+
+    With ``*forward.marginal(x_0, step)`` for mean and variance it is DDPM's loss, over $2\,(1-\bar\alpha_t)$.
+
+    Args:
+        score_hat: the model's answer $s_\theta(x)$ at noisy samples, shape (..., d).
+        x: the noisy samples.
+        mean: the clean ones, scaled as in x.
+        var: the variance of the noise, above 0.
+    """
+    return explicit_score_matching(score_hat, gaussian_score(x, mean, var))
+
+
+@equation("Song et al. 2021, Eq. 40; Song & Ermon 2019, Eq. 3")
+def hutchinson(field: Field, x: Array, v: Array) -> Array:
+    r"""The divergence of a field, guessed along one direction at the price of one gradient: right on average.
+
+    $$
+    \nabla \cdot f(x) \approx v^\top\,\frac{\partial f}{\partial x}\,v, \qquad \mathbb E[v\,v^\top] = I
+    $$
+
+    Args:
+        field: f, takes samples as torch tensors; each arrow depends on its own sample alone.
+        x: samples, floating point, shape (..., d), NumPy or torch.
+        v: random signs, or standard normal noise, in the shape of ``x``.
+
+    Returns:
+        One number a sample, shape (...).
+    """
+    check_operands(x=x, v=v)
+    return (v * _pulled_back(field, x, _shaped(v, x, "v"), "field(x)")).sum(-1)
+
+
+@equation("Song et al. 2021, Eq. 39", derived_from=[hutchinson])
+def divergence(field: Field, x: Array) -> Array:
+    r"""The divergence of a field, exactly: along every axis in turn, at the price of d gradients.
+
+    $$
+    \nabla \cdot f(x) = \sum_{i=1}^d \frac{\partial f_i}{\partial x_i}
+    $$
+
+    Args:
+        field: f, takes samples as torch tensors; each arrow depends on its own sample alone.
+        x: samples, floating point, shape (..., d), NumPy or torch.
+
+    Returns:
+        One number a sample, shape (...).
+    """
+    return sum(hutchinson(field, x, axis + 0 * x) for axis in _like(_samples(x), np.eye(x.shape[-1])))
+
+
+# Many sizes of noise. ------------------------------------------------------------------------------------------------
+
+
+@equation("Song & Ermon 2019, Alg. 1", derived_from=[langevin, denoising_score_matching])
+def annealed_langevin(
+    score: Callable[[Array, float], Array],
+    x: Array,
+    variances: Sequence[float],
+    step_size: float,
+    steps: int,
+    rng: np.random.Generator,
+) -> Array:
+    r"""Langevin dynamics on ever less noisy data: large noise joins the modes, small noise sharpens them.
+
+    $$
+    x \leftarrow x + \frac{\delta_i}{2}\,\nabla_x \log p_{\sigma_i}(x) + \sqrt{\delta_i}\,z, \qquad
+    \delta_i = \delta\,\frac{\sigma_i^2}{\sigma_L^2}, \qquad n \text{ times for each } i = 1, \dots, L
+    $$
+
+    Args:
+        score: the score of data with noise of a variance on it, called as ``score(x, var)``.
+        x: where the samples begin, shape (..., d), about as wide as the largest noise.
+        variances: $\sigma_1^2$ to $\sigma_L^2$, falling, above 0.
+        step_size: $\delta$, that of the last level, at least 0.
+        steps: n, for each level.
+        rng: gives one z for each step.
+    """
+    levels = np.asarray(variances, dtype=np.float64)
+    if levels.ndim != 1 or levels.size == 0 or not np.all(levels > 0) or not np.all(np.diff(levels) < 0):
+        raise ValueError(f"variances must fall and be above 0, at least one, got {variances!r}")
+    for var in map(float, levels):
+        x = langevin(lambda x, var=var: score(x, var), x, step_size * var / float(levels[-1]), steps, rng)  # type: ignore[misc]
+    return x
+
+
+# Small steps without end: two diffusions. ----------------------------------------------------------------------------
+
+
+@equation("Billingsley 1995, Brownian motion", derived_from=[forward.brownian])
+def brownian_path(times: Array, z: Array) -> Array:
+    r"""Brownian motion, looked at from time to time: independent increments, whose variance is the time passed.
+
+    $$
+    w_0 = 0, \qquad w_{i+1} = w_i + \sqrt{|\tau_{i+1} - \tau_i|}\,z_i
+    $$
+
+    Every second point of a path is the same path with steps twice as long. Times may fall: then it runs backwards.
+
+    Args:
+        times: rising or falling, shape (n + 1,).
+        z: standard normal, one for each increment, shape (n, ...).
+
+    Returns:
+        w at all times, shape (n + 1, ...).
+    """
+    lengths = np.diff(_checked_times(times))
+    if z.ndim == 0 or z.shape[0] != len(lengths):
+        raise ValueError(f"z must have one value for each of {len(lengths)} increments, got shape {tuple(z.shape)}")
+    std = _like(z, sqrt(abs(lengths)).reshape(-1, *[1] * (z.ndim - 1)))
+    return array_api_compat.array_namespace(z).cumulative_sum(std * z, axis=0, include_initial=True)
+
+
+@equation("Billingsley 1995, Brownian motion", derived_from=[brownian_path])
+def quadratic_variation(path: Array) -> Array:
+    r"""The squared increments of a path, summed: for Brownian motion, the time passed, on almost every path.
+
+    $$
+    [w] = \sum_i (w_{i+1} - w_i)^2
+    $$
+
+    Of anything smooth it goes to 0 with the steps, so a drift leaves no trace in it.
+
+    Args:
+        path: one state a time, shape (n + 1, ...).
+
+    Returns:
+        One number a coordinate, the shape of a single state.
+    """
+    if path.ndim == 0 or path.shape[0] < 2:
+        raise ValueError(f"path must have at least two states, got shape {tuple(path.shape)}")
+    return ((path[1:, ...] - path[:-1, ...]) ** 2).sum(0)
+
+
+@equation("Song et al. 2021, Eq. 11", derived_from=[forward_as_langevin, forward.ornstein_uhlenbeck])
+def vp_drift(x: Array, beta: Array) -> Array:
+    r"""The drift of the variance-preserving diffusion, DDPM's: towards 0, as Langevin dynamics on $\mathcal N(0, I)$.
+
+    $$
+    f(x, \tau) = -\frac{1}{2}\,\beta(\tau)\,x
+    $$
+
+    Args:
+        x: any shape.
+        beta: how fast B grows now, at least 0: $1$ if time is B, $0.1 + 19.9\,\tau$ in the paper.
+    """
+    check_operands(x=x, beta=beta)
+    check_variance(beta=beta)
+    return -beta * x / 2
+
+
+@equation("Song et al. 2021, Eq. 11", derived_from=[forward_as_langevin, forward.ornstein_uhlenbeck])
+def vp_diffusion(beta: Array) -> Array:
+    r"""The noise of the variance-preserving diffusion; its square is the variance added per unit of time.
+
+    $$
+    g(\tau) = \sqrt{\beta(\tau)}
+    $$
+
+    Args:
+        beta: how fast B grows now, at least 0; $1$ if time is B.
+    """
+    check_variance(beta=beta)
+    return sqrt(beta)
+
+
+@equation("Song et al. 2021, Eq. 9", derived_from=[forward.brownian])
+def ve_diffusion(time: Array, var_min: Array, growth: Array) -> Array:
+    r"""The noise of the variance-exploding diffusion, which has no drift, for noise that grows evenly on a log scale.
+
+    $$
+    g(\tau) = \sqrt{\lambda}\;\sigma_{\min}\,e^{\lambda\tau/2}, \qquad
+    g^2 = \frac{d\sigma^2}{d\tau}, \qquad \sigma^2(\tau) = \sigma_{\min}^2\,e^{\lambda\tau}
+    $$
+
+    Args:
+        time: $\tau$, any shape.
+        var_min: $\sigma_{\min}^2$, the variance of the noise at time 0, at least 0.
+        growth: $\lambda$, at least 0: $2 \log(\sigma_{\max}/\sigma_{\min})$ if the largest noise comes at time 1.
+    """
+    check_operands(time=time, var_min=var_min, growth=growth)
+    check_variance(var_min=var_min, growth=growth)
+    return sqrt(growth) * sqrt(var_min) * exp(growth * time / 2)
+
+
+# Back, with noise or without. ----------------------------------------------------------------------------------------
+
+
+@equation("Song et al. 2021, App. D.1 and Eq. 35", derived_from=[vp_drift, vp_diffusion])
+def fokker_planck(
+    drift: Array, diffusion: Array, score: Array, drift_divergence: Array, score_divergence: Array
+) -> Array:
+    r"""The Fokker-Planck equation, for the logarithm: how the density of all samples changes where one stands.
+
+    $$
+    \frac{\partial}{\partial\tau} \log p_\tau = -\nabla \cdot f - f \cdot s
+    + \frac{g^2}{2}\,\big(\nabla \cdot s + \lVert s \rVert^2\big), \qquad s = \nabla_x \log p_\tau(x)
+    $$
+
+    Args:
+        drift: f at a sample, shape (..., d).
+        diffusion: g, a number; 0 where nothing is random.
+        score: s at the sample, shape (..., d).
+        drift_divergence: of f there, shape (...).
+        score_divergence: of s there, shape (...).
+    """
+    check_operands(drift=drift, score=score)
+    along, square = (drift * score).sum(-1), (score**2).sum(-1)
+    spread = _shaped(score_divergence, square, "score_divergence") + square
+    return diffusion**2 / 2 * spread - along - _shaped(drift_divergence, square, "drift_divergence")
+
+
+@equation("Song et al. 2021, Eq. 6", derived_from=[fokker_planck])
+def reverse_drift(drift: Array, diffusion: Array, score: Array) -> Array:
+    r"""The drift of the diffusion run backwards, with as much noise as forwards: time falls, and the score leads back.
+
+    $$
+    \tilde f = f - g^2\,\nabla_x \log p_\tau(x)
+    $$
+
+    Args:
+        drift: f at x, any shape.
+        diffusion: g, a number or broadcastable with ``x``.
+        score: the score of all samples at this time, at x, or a prediction.
+    """
+    check_operands(drift=drift, diffusion=diffusion, score=score)
+    return drift - diffusion**2 * score
+
+
+@equation("Song et al. 2021, Eq. 13", derived_from=[fokker_planck])
+def probability_flow_drift(drift: Array, diffusion: Array, score: Array) -> Array:
+    r"""The drift that has the same densities at all times and no noise at all: half of the score leads back.
+
+    $$
+    \bar f = f - \frac{1}{2}\,g^2\,\nabla_x \log p_\tau(x)
+    $$
+
+    It is the same forwards and backwards: it carries data to noise, and noise to data, along one and the same curve.
+
+    Args:
+        drift: f at x, any shape.
+        diffusion: g, a number or broadcastable with ``x``.
+        score: the score of all samples at this time, at x, or a prediction.
+    """
+    check_operands(drift=drift, diffusion=diffusion, score=score)
+    return drift - diffusion**2 * score / 2
+
+
+# From one time to the next. ------------------------------------------------------------------------------------------
+
+
+@equation("Kloeden & Platen 1992, Euler-Maruyama scheme", derived_from=[brownian_path])
+def euler_maruyama_step(x: Array, drift: Array, diffusion: Array, dt: Array, dw: Array) -> Array:
+    r"""One step along a stochastic differential equation, with drift and noise as they are at its beginning.
+
+    $$
+    x_{\tau+\Delta\tau} = x + f\,\Delta\tau + g\,\Delta w
+    $$
+
+    Args:
+        x: where it is, any shape.
+        drift: f at x, broadcastable with it.
+        diffusion: g, a number or broadcastable with ``x``.
+        dt: the time that passes, below 0 for a step back.
+        dw: how far Brownian motion goes in it: of variance ``abs(dt)``, broadcastable with ``x``.
+    """
+    check_operands(x=x, drift=drift, diffusion=diffusion, dt=dt, dw=dw)
+    return x + drift * dt + diffusion * dw
+
+
+@equation("Kloeden & Platen 1992, Euler-Maruyama scheme", derived_from=[euler_maruyama_step])
+def euler_maruyama(drift: Drift, diffusion: Callable[[float], Array], x: Array, times: Array, w: Array) -> Array:
+    r"""A path of a stochastic differential equation, for a given path of Brownian motion.
+
+    $$
+    x_{i+1} = x_i + f(x_i, \tau_i)\,(\tau_{i+1} - \tau_i) + g(\tau_i)\,(w_{i+1} - w_i)
+    $$
+
+    The noise does not depend on x, so on each path the error falls in proportion to the step, and so does that of averages.
+
+    Args:
+        drift: f, called as ``drift(x, time)``.
+        diffusion: g, called as ``diffusion(time)``.
+        x: where it begins, shape (..., d).
+        times: rising, or falling to go back, shape (n + 1,).
+        w: Brownian motion at the same times, from `brownian_path`, shape (n + 1, ..., d).
+
+    Returns:
+        x at all times, shape (n + 1, ..., d).
+    """
+    steps = _steps(times)
+    if tuple(w.shape) != (len(steps) + 1, *x.shape):
+        raise ValueError(f"w must have the shape {(len(steps) + 1, *x.shape)}, got {tuple(w.shape)}")
+    path = [_samples(x)]
+    for i, (start, end) in enumerate(steps):
+        f = _shaped(drift(path[-1], start), x, "drift(x, time)")
+        there = euler_maruyama_step(path[-1], f, diffusion(start), end - start, w[i + 1, ...] - w[i, ...])
+        path.append(_shaped(there, x, "the state after diffusion(time)"))
+    return _path(path)
+
+
+@equation("Karras et al. 2022, Alg. 1", derived_from=[euler_maruyama_step])
+def heun(drift: Drift, x: Array, times: Array) -> Array:
+    r"""A path without noise: go ahead as Euler would, look at the drift there, and take the mean of both.
+
+    $$
+    x_{i+1} = x_i + \frac{\tau_{i+1} - \tau_i}{2}\,\big(f(x_i, \tau_i) + f(x_i', \tau_{i+1})\big), \qquad
+    x_i' = x_i + (\tau_{i+1} - \tau_i)\,f(x_i, \tau_i)
+    $$
+
+    Args:
+        drift: f, called as ``drift(x, time)``.
+        x: where it begins, shape (..., d).
+        times: rising, or falling to go back, shape (n + 1,).
+
+    Returns:
+        x at all times, shape (n + 1, ..., d).
+    """
+    path = [_samples(x)]
+    for start, end in _steps(times):
+        f = _shaped(drift(path[-1], start), x, "drift(x, time)")
+        ahead = drift(path[-1] + (end - start) * f, end)
+        path.append(path[-1] + (end - start) * (f + ahead) / 2)
+    return _path(path)
+
+
+def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> Array:
+    """As `heun`, to a tolerance, with steps that SciPy chooses.
+
+    Args:
+        drift: f, called as ``drift(x, time)``.
+        x: where it begins, shape (..., d).
+        times: rising, or falling to go back, shape (n + 1,): when to look.
+        tolerance: relative and absolute, of each step, in the mean square over all of x; in float32 not below 1e-5.
+
+    Returns:
+        x at all times, shape (n + 1, ..., d).
+    """
+    from scipy.integrate import solve_ivp  # here, since it takes long to import
+
+    def speed(time: float, state: np.ndarray) -> np.ndarray:
+        arrow = _shaped(drift(_like(x, state.reshape(x.shape)), float(time)), x, "drift(x, time)")
+        return _finite(_host(arrow), f"the drift at time {time}").ravel()
+
+    when = _checked_times(times)
+    solved = solve_ivp(speed, when[[0, -1]], _host(_samples(x)).ravel(), "DOP853", when, rtol=tolerance, atol=tolerance)
+    if not solved.success:
+        raise ArithmeticError(f"the drift could not be followed: {solved.message}")
+    return _like(x, solved.y.T.reshape(len(when), *x.shape))
+
+
+# What the flow is good for. ------------------------------------------------------------------------------------------
+
+
+@equation("Song et al. 2021, Eq. 39", derived_from=[probability_flow_drift, divergence, hutchinson])
+def probability_flow_log_prob(
+    x: Array,
+    drift: Drift,
+    time: float,
+    log_prior: Callable[[Array], Array],
+    v: Array | None = None,
+    tolerance: float = 1e-8,
+) -> Array:
+    r"""The exact log-density of data: follow the flow to the noise, and count how it spreads on the way.
+
+    $$
+    \log p_0(x_0) = \log p_T(x_T) + \int_0^T \nabla \cdot \bar f(x_\tau, \tau)\,d\tau
+    $$
+
+    Args:
+        x: data, floating point, shape (..., d).
+        drift: the drift $\bar f$ of the flow, called as ``drift(x, time)`` with torch tensors, and with x's own kind.
+        time: T, above 0.
+        log_prior: the log-density at T.
+        v: random signs in the shape of ``x``: if given, divergences are guessed along them, else they are exact.
+        tolerance: of `integrate`.
+
+    Returns:
+        Log-densities in nats, shape (...).
+    """
+    check_positive(time=time)
+
+    def speed(state: Array, now: float) -> Array:
+        here = state[..., :-1]
+
+        def field(y: Array) -> Array:
+            return drift(y, now)
+
+        return _joined(field(here), divergence(field, here) if v is None else hutchinson(field, here, v))
+
+    end = integrate(speed, _joined(_samples(x), 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
+    return _shaped(log_prior(end[..., :-1]), end[..., -1], "log_prior(x)") + end[..., -1]
+
+
+@equation("Song et al. 2021, Alg. 1", derived_from=[reverse_drift, langevin_step, posterior.ancestral_step])
+def predictor_corrector_step(x: Array, predictor: Field, score: Field, step_size: Array, z: Array) -> Array:
+    r"""One step back by any sampler, and then Langevin steps at the new time, which mend the distribution.
+
+    $$
+    x \leftarrow \mathrm{predictor}(x), \qquad
+    \text{then } n \text{ times } x \leftarrow x + \frac{\delta}{2}\,\nabla_x \log p(x) + \sqrt{\delta}\,z_i
+    $$
+
+    Args:
+        x: samples at one time, shape (..., d).
+        predictor: takes them to the time before, such as a step of Euler and Maruyama, or an ancestral one.
+        score: the score at the time before, called as ``score(x)``.
+        step_size: $\delta$ of the corrector, at least 0.
+        z: fresh standard normal noise, one for each correction, shape (n, ..., d); n may be 0.
+    """
+    x = _shaped(predictor(x), x, "predictor(x)")
+    for fresh in z:
+        x = langevin_step(x, _shaped(score(x), x, "score(x)"), step_size, _shaped(fresh, x, "z[i]"))
+    return x
+
+
+@equation("Luo 2022, Classifier Guidance", derived_from=[score])
+def guided_score(score: Array, classifier_grad: Array, gamma: Array) -> Array:
+    r"""Bayes' rule on scores, where what does not depend on x drops out: towards what a classifier takes for class y.
+
+    $$
+    \nabla_x \log p_\gamma(x \mid y) = \nabla_x \log p(x) + \gamma\,\nabla_x \log p(y \mid x)
+    $$
+
+    Args:
+        score: that of p(x), any shape.
+        classifier_grad: the gradient of the classifier's log-probability of y, with respect to x.
+        gamma: 0 for no guidance, 1 for the score of p(x given y), more to exaggerate.
+    """
+    check_operands(score=score, classifier_grad=classifier_grad, gamma=gamma)
+    return score + gamma * classifier_grad
+
+
+# The door: what bad input gets. --------------------------------------------------------------------------------------
+
+
+def _samples(x: Array) -> Array:
+    """Refuse what are no floating-point samples, shape (..., d)."""
+    if not hasattr(x, "shape") or len(x.shape) == 0:
+        raise ValueError(f"x must be samples, shape (..., d), got {x!r}")
+    if not array_api_compat.array_namespace(x).isdtype(x.dtype, "real floating"):
+        raise TypeError(f"x must be floating point, got {x.dtype}")
+    return x
+
+
+def _shaped(value: Array, like: Array, name: str) -> Array:
+    """Refuse what would be broadcast to another shape."""
+    shape = tuple(getattr(value, "shape", ()))
+    if shape != tuple(like.shape):
+        raise ValueError(f"{name} must have the shape {tuple(like.shape)}, got {shape}")
+    return value
+
+
+def _finite(value: Array, name: str) -> Array:
+    """Refuse NaN and infinity."""
+    xp = array_api_compat.array_namespace(value)
+    if not bool(xp.all(xp.isfinite(value))):
+        raise ValueError(f"not finite: {name}")
+    return value
+
+
+def _checked_times(times: Array) -> np.ndarray:
+    when = _host(times)
+    steps = np.diff(when) if when.ndim == 1 else np.zeros(0)
+    if not steps.size or not (np.all(steps > 0) or np.all(steps < 0)) or not np.all(np.isfinite(when)):
+        raise ValueError(f"times must rise or fall, at least two of them, got {times!r}")
+    return when
+
+
+def _steps(times: Array) -> list[tuple[float, float]]:
+    """Beginning and end of each step, as Python floats, which take the dtype of whatever they meet."""
+    return [*itertools.pairwise(map(float, _checked_times(times)))]
+
+
+# From one library to another. ----------------------------------------------------------------------------------------
+
+
+def _host(value: Array) -> np.ndarray:
+    """As float64 in NumPy."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+
+
+def _like(x: Array, value: np.ndarray) -> Array:
+    """A NumPy array in the library, dtype and device of x."""
+    xp = array_api_compat.array_namespace(x)
+    return xp.asarray(value, dtype=x.dtype, device=array_api_compat.device(x))
+
+
+def _joined(x: Array, last: Array) -> Array:
+    """Samples with one more number each."""
+    return array_api_compat.array_namespace(x).concat([x, last[..., None]], axis=-1)
+
+
+def _path(states: list[Array]) -> Array:
+    path = array_api_compat.array_namespace(states[0]).stack(states)
+    return _finite(path, "the path: its steps may be too long for this drift")
+
+
+def _pulled_back(function: Field, x: Array, v: Array | None, name: str) -> Array:
+    """The gradient of what a function gives, weighted by v and summed, by torch, in the library of x; v is 1 if None."""
+    import torch  # here, since it takes long to import
+
+    leaf = torch.as_tensor(_samples(x)).detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = function(leaf)
+    _shaped(value, leaf[..., 0] if v is None else leaf, name)
+    if not getattr(value, "requires_grad", False):
+        raise TypeError(f"{name} must be computed from x by torch alone, got {type(value).__name__}")
+    weight = torch.ones_like(value) if v is None else _like(leaf, v)
+    (gradient,) = torch.autograd.grad(value, leaf, grad_outputs=weight)
+    return gradient if array_api_compat.is_torch_array(x) else gradient.numpy()
