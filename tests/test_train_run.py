@@ -666,6 +666,8 @@ def two_processes(forked, config, stop_at=None):
     for process in crew:
         process.start()
     for process in crew:
+        process.join(60)
+        process.kill()  # one that still waits for the other would wait for ever
         process.join()
     return [process.exitcode for process in crew]
 

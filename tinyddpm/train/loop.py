@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 import os
@@ -118,6 +119,12 @@ class Trainer:
                 return self.net(x_t, t, labels).to(x_t.dtype)
 
         return answer
+
+    def leave(self) -> None:
+        """Let go of the other processes before their group ends: whoever holds it last can wait for its threads for ever."""
+        if isinstance(self.net, DistributedDataParallel):
+            self.net = self.model
+            gc.collect()  # the wrapper is part of a cycle
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """A whole batch: samples, their times, noise, and their classes if these are to be told."""
@@ -269,7 +276,10 @@ def fit(config: Config) -> Report | None:
             path = run.create(config, facts) if rank == 0 else None
             if config.resume and config.out and (config.out / run.LAST).is_file():
                 trainer.restore(*run.read(config.out / run.LAST))
-            log = train(trainer, path, found, processes)
+            try:
+                log = train(trainer, path, found, processes)
+            finally:
+                trainer.leave()
         return None if path is None else report(trainer, path, found, log)
 
 
