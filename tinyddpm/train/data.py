@@ -78,8 +78,8 @@ CLUSTERS = 20
 def told(found: Data, condition: str | None) -> Data:
     """The data with the labels that a network is to be told of; none if it is to be told nothing.
 
-    Even k-means on the pixels finds groups that help (Bao et al. 2022): a network that knows where to go gets there
-    with fewer mistakes, and the groups can be drawn in the very proportions of the data.
+    Even k-means on the pixels finds groups that help, as its like on features does in SCDM (Bao et al. 2022): they can be
+    drawn in the very proportions of the data, which a network that is told nothing gets wrong.
 
     Raises:
         ValueError: when labels are to be told and there are none.

@@ -367,7 +367,7 @@ def report(trainer: Trainer, path: Path, log: list[dict[str, Any]]) -> Report:
         loss=log[-1]["loss"],
         held_out_loss=held_out_loss(trainer) if len(trainer.found.held_out) else None,
         parameters=sum(value.numel() for value in trainer.model.parameters()),
-        peak_memory_mb=_peak_memory_mb(trainer.device),
+        peak_memory_mb=peak_memory_mb(trainer.device),
     )
     run.write_json(path / "report.json", vars(made))
     return made
@@ -447,7 +447,7 @@ def _crew(kind: str) -> Iterator[tuple[torch.device, int, int]]:
             distributed.destroy_process_group()
 
 
-def _peak_memory_mb(device: torch.device) -> float | None:
+def peak_memory_mb(device: torch.device) -> float | None:
     """The most memory held so far: the GPU's, or this process's; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
