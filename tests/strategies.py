@@ -1,8 +1,9 @@
-"""What the properties are tried on: schedules, steps of them, and points of every shape."""
+"""What the properties are tried on: schedules, steps of them, points of every shape, and noise of a seed."""
 
 from functools import cache
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -57,3 +58,8 @@ def points(draw, count=1):
     else:
         drawn = [draw(hnp.arrays(np.float64, shape, elements=numbers())) for _ in range(count)]
     return drawn[0] if count == 1 else tuple(drawn)
+
+
+def seeded(seed):
+    """A generator of torch that begins at a seed."""
+    return torch.Generator().manual_seed(seed)

@@ -17,7 +17,7 @@ from tinyddpm import elbo, forward, mixture, posterior
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Gaussian, Schedule
 
-from .strategies import betas, numbers, points, positive, steps
+from .strategies import betas, numbers, points, positive, seeded, steps
 
 
 @pytest.fixture(autouse=True)
@@ -1259,9 +1259,9 @@ def test_every_term_of_every_draw(shape, variance, clip, bins):
 @pytest.mark.parametrize("predicts", elbo.PREDICTS)
 def test_the_terms_in_torch(predicts):
     schedule, x_0 = Schedule([0.1, 0.3, 0.6]), torch.tensor(grid_of(256)[[[0, 200], [30, 255]]])
-    rng = torch.Generator().manual_seed(3)
+    rng = seeded(3)
     draws = Replay(torch.randn((2, 2), generator=rng, dtype=torch.float64).numpy() for _ in schedule)
-    ours = elbo.vlb_terms(network(schedule, predicts), x_0, schedule, torch.Generator().manual_seed(3), predicts)
+    ours = elbo.vlb_terms(network(schedule, predicts), x_0, schedule, seeded(3), predicts)
     expected = elbo.vlb_terms(network(schedule, predicts), x_0.numpy(), schedule, draws, predicts)
     assert_equal(ours, torch.tensor(expected))
     single = elbo.vlb_terms(network(schedule, predicts), x_0.float(), schedule, torch.Generator(), predicts)

@@ -23,16 +23,9 @@ from tinyddpm.forward import Schedule
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 from tinyddpm.vae_vs_vdm import Chain, Linear, LinearVAE, Normal
 
-from .strategies import betas, numbers, positive
+from .strategies import betas, numbers, positive, seeded
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # What the properties are tried on. -----------------------------------------------------------------------------------
@@ -759,10 +752,6 @@ def test_a_constant_has_no_gradient(mean, var):
 # The networks. -------------------------------------------------------------------------------------------------------
 
 FEW = autoencoders.Config(steps=60, latent=3, width=16, batch=32)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
