@@ -2,6 +2,7 @@
 
 import os
 
+import mpmath
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,3 +23,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def fifty_digits():
+    """For what mpmath computes."""
+    with mpmath.workdps(50):
+        yield

@@ -23,7 +23,7 @@ from tinyddpm.forward import Schedule
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 from tinyddpm.vae_vs_vdm import Chain, Linear, LinearVAE, Normal
 
-from .strategies import betas, numbers, positive, seeded
+from .strategies import betas, numbers, positive, refused, seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -498,9 +498,8 @@ def smaller():
     ],
 )
 def test_each_restriction_is_named_when_it_alone_is_broken(words, chain):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         vae_vs_vdm.as_vdm(chain)
-    assert all(word in str(problem.value) for word in words), str(problem.value)
 
 
 @checks(vae_vs_vdm.as_vdm)
@@ -958,9 +957,8 @@ def test_a_loss_that_is_lost_ends_the_training(pictures):
     ],
 )
 def test_networks_that_cannot_be_are_refused_by_name(words, call):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         call()
-    assert all(word in str(problem.value) for word in words), str(problem.value)
 
 
 def test_the_chapter_brings_its_networks_but_not_torch():
@@ -1016,6 +1014,5 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
     ],
 )
 def test_bad_input_is_refused_by_name(words, call):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         call()
-    assert all(word in str(problem.value) for word in words), str(problem.value)
