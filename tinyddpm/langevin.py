@@ -19,7 +19,7 @@ import array_api_compat
 import numpy as np
 
 from . import forward, posterior
-from .equation import Array, equation, exp, sqrt
+from .equation import Array, convert, equation, exp, sqrt, to_numpy
 from .forward import Step, check_floating, check_operands, check_positive, check_shape, check_signal, check_variance
 
 Field: TypeAlias = Callable[[Array], Array]
@@ -173,7 +173,7 @@ def langevin(score: Field, x: Array, step_size: float, steps: int, rng: np.rando
     if steps < 0:
         raise ValueError(f"steps must be at least 0, got {steps!r}")
     for _ in range(steps):
-        z = _like(_samples(x), rng.standard_normal(tuple(x.shape)))
+        z = convert(rng.standard_normal(tuple(_samples(x).shape)), like=x)
         x = langevin_step(x, check_shape("score(x)", score(x), x.shape), step_size, z)
     return _finite(x, f"the samples: a step_size of {step_size!r} is too large for this score")
 
@@ -356,7 +356,7 @@ def divergence(field: Field, x: Array) -> Array:
     Returns:
         One number a sample, shape (...).
     """
-    return sum(hutchinson(field, x, axis + 0 * x) for axis in _like(_samples(x), np.eye(x.shape[-1])))
+    return sum(hutchinson(field, x, axis + 0 * x) for axis in convert(np.eye(_samples(x).shape[-1]), like=x))
 
 
 # Many sizes of noise. ------------------------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ def brownian_path(times: Array, z: Array) -> Array:
     lengths = np.diff(_checked_times(times))
     if z.ndim == 0 or z.shape[0] != len(lengths):
         raise ValueError(f"z must have one value for each of {len(lengths)} increments, got shape {tuple(z.shape)}")
-    std = _like(z, sqrt(abs(lengths)).reshape(-1, *[1] * (z.ndim - 1)))
+    std = convert(sqrt(abs(lengths)).reshape(-1, *[1] * (z.ndim - 1)), like=z)
     return array_api_compat.array_namespace(z).cumulative_sum(std * z, axis=0, include_initial=True)
 
 
@@ -648,14 +648,14 @@ def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> 
     from scipy.integrate import solve_ivp  # here, since it takes long to import
 
     def speed(time: float, state: np.ndarray) -> np.ndarray:
-        arrow = check_shape("drift(x, time)", drift(_like(x, state.reshape(x.shape)), float(time)), x.shape)
-        return _finite(_host(arrow), f"the drift at time {time}").ravel()
+        arrow = check_shape("drift(x, time)", drift(convert(state.reshape(x.shape), like=x), float(time)), x.shape)
+        return _finite(to_numpy(arrow), f"the drift at time {time}").ravel()
 
-    when = _checked_times(times)
-    solved = solve_ivp(speed, when[[0, -1]], _host(_samples(x)).ravel(), "DOP853", when, rtol=tolerance, atol=tolerance)
+    when, begun = _checked_times(times), to_numpy(_samples(x)).ravel()
+    solved = solve_ivp(speed, when[[0, -1]], begun, "DOP853", when, rtol=tolerance, atol=tolerance)
     if not solved.success:
         raise ArithmeticError(f"the drift could not be followed: {solved.message}")
-    return _like(x, solved.y.T.reshape(len(when), *x.shape))
+    return convert(solved.y.T.reshape(len(when), *x.shape), like=x)
 
 
 # What the flow is good for. ------------------------------------------------------------------------------------------
@@ -760,7 +760,7 @@ def _finite(value: Array, name: str) -> Array:
 
 
 def _checked_times(times: Array) -> np.ndarray:
-    when = _host(times)
+    when = np.asarray(to_numpy(times), dtype=np.float64)
     steps = np.diff(when) if when.ndim == 1 else np.zeros(0)
     if not steps.size or not (np.all(steps > 0) or np.all(steps < 0)) or not np.all(np.isfinite(when)):
         raise ValueError(f"times must rise or fall, at least two of them, got {times!r}")
@@ -772,18 +772,7 @@ def _steps(times: Array) -> list[tuple[float, float]]:
     return [*itertools.pairwise(map(float, _checked_times(times)))]
 
 
-# From one library to another. ----------------------------------------------------------------------------------------
-
-
-def _host(value: Array) -> np.ndarray:
-    """As float64 in NumPy."""
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
-
-
-def _like(x: Array, value: np.ndarray) -> Array:
-    """A NumPy array in the library, dtype and device of x."""
-    xp = array_api_compat.array_namespace(x)
-    return xp.asarray(value, dtype=x.dtype, device=array_api_compat.device(x))
+# Arrays of either library. -------------------------------------------------------------------------------------------
 
 
 def _joined(x: Array, last: Array) -> Array:
@@ -806,6 +795,6 @@ def _pulled_back(function: Field, x: Array, v: Array | None, name: str) -> Array
     check_shape(name, value, leaf.shape[:-1] if v is None else leaf.shape)
     if not getattr(value, "requires_grad", False):
         raise TypeError(f"{name} must be computed from x by torch alone, got {type(value).__name__}")
-    weight = torch.ones_like(value) if v is None else _like(leaf, v)
+    weight = torch.ones_like(value) if v is None else convert(v, like=leaf)
     (gradient,) = torch.autograd.grad(value, leaf, grad_outputs=weight)
     return gradient if array_api_compat.is_torch_array(x) else gradient.numpy()
