@@ -335,8 +335,7 @@ def consistency_elbo(chain: Chain, x: Array) -> Array:
     for t in range(1, chain.T):
         down, after, up = chain.encoder[t - 1], chain.encoder[t], chain.decoder[t]
         seen = _spread(after.weight, down.cov) + after.cov  # of z_{t+1} given z_{t-1}
-        gain = np.linalg.solve(seen, after.weight @ down.cov).T  # of q(z_t given z_{t-1}, z_{t+1}), by conditioning
-        cov = _spread(np.eye(len(gain)) - gain @ after.weight, down.cov) + _spread(gain, after.cov)
+        gain, cov = _back(after, down.cov)  # of q(z_t given z_{t-1}, z_{t+1})
         off = z[t].mean - up.mean(z[t + 1].mean)
         known = (np.eye(len(gain)) - up.weight @ after.weight) @ down.weight
         spread = _spread(known, z[t - 1].cov) + _spread(gain - up.weight, seen)
@@ -368,8 +367,7 @@ def denoising_elbo(chain: Chain, x: Array) -> Array:
     total = _reconstruction(chain, z) - normal_kl(*z[-1], *chain.prior)
     for t in range(2, chain.T + 1):
         down, up = chain.encoder[t - 1], chain.decoder[t - 1]
-        gain = np.linalg.solve(z[t].cov, down.weight @ z[t - 1].cov).T  # of q(z_{t-1} given z_t, x), by conditioning
-        cov = _spread(np.eye(len(gain)) - gain @ down.weight, z[t - 1].cov) + _spread(gain, down.cov)
+        gain, cov = _back(down, z[t - 1].cov)  # of q(z_{t-1} given z_t, x)
         off = z[t - 1].mean - up.mean(z[t].mean)
         total = total - _mean_kl(off, _spread(gain - up.weight, z[t].cov), cov, up.cov)
     return total
@@ -435,8 +433,7 @@ def ideal_chain(schedule: Schedule, mean: Array, cov: Array) -> Chain:
     for step in schedule:
         down = Linear(math.sqrt(step.alpha) * eye, np.zeros(len(eye)), step.beta * eye)
         noised = down(data)
-        gain = np.linalg.solve(noised.cov, down.weight @ data.cov).T
-        rest = _spread(eye - gain @ down.weight, data.cov) + _spread(gain, down.cov)
+        gain, rest = _back(down, data.cov)
         decoder.append(Linear(gain, data.mean - gain @ noised.mean, rest))
         encoder.append(down)
         data = noised
@@ -560,6 +557,12 @@ def _standard(d: int) -> Normal:
 def _spread(weight: np.ndarray, cov: np.ndarray) -> np.ndarray:
     """The covariance of weight z."""
     return weight @ cov @ weight.T
+
+
+def _back(step: Linear, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bayes: the weight of the step back from what `step` makes of z, and the covariance that is left of `cov`, that of z."""
+    gain = np.linalg.solve(_spread(step.weight, cov) + step.cov, step.weight @ cov).T
+    return gain, _spread(np.eye(len(cov)) - gain @ step.weight, cov) + _spread(gain, step.cov)
 
 
 def _neg_entropy(cov: np.ndarray) -> float:
