@@ -17,6 +17,7 @@ import sympy
 from sympy.parsing.latex import parse_latex
 
 from tinyddpm import bibliography, elbo, equations, forward, langevin, posterior, train, vae_vs_vdm
+from tinyddpm.equation import to_numpy
 from tinyddpm.forward import Step
 from tinyddpm.vae_vs_vdm import Chain, LinearVAE
 
@@ -362,8 +363,7 @@ def test_one_body_reads_numbers_arrays_and_tensors(known):
         for value, truth in zip(*(r if isinstance(r, tuple) else (r,) for r in (result, expected)), strict=True):
             assert type(value) is type(like)
             assert (value.real if isinstance(truth, complex) else value).dtype == like.dtype
-            value = value.detach().numpy() if hasattr(value, "detach") else value
-            value = np.broadcast_to(value, 6)[index]
+            value = np.broadcast_to(to_numpy(value), 6)[index]
             np.testing.assert_allclose(value, truth, rtol=rtol)
 
 

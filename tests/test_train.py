@@ -18,20 +18,9 @@ from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule
 from tinyddpm.mixture import Mixture
 
-from .strategies import betas, numbers, positive
+from .strategies import betas, numbers, positive, seeded
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def normal(*shape, seed=0):

@@ -32,19 +32,9 @@ from tinyddpm.train.config import Config
 from tinyddpm.train.lamb import Lamb
 from tinyddpm.train.unet import MLP, NORMS, UNet
 
+from .strategies import seeded
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The networks. -------------------------------------------------------------------------------------------------------
 
@@ -1007,7 +997,7 @@ def test_the_bound_of_a_run_is_the_bound_of_its_network(trained):
     labels = found.held_out_labels[:50]  # each is named by its share of the training data
     assert_equal(figures["bound_class"], -np.log2(np.bincount(found.train_labels)[labels] / 898).mean() / 64)
     # L_0 by hand: a pixel is one of 17 values, and its bin reaches half-way to the next.
-    first, rng, step = found.held_out[:50], torch.Generator().manual_seed(0), loaded.config.noise_schedule()[1]
+    first, rng, step = found.held_out[:50], seeded(0), loaded.config.noise_schedule()[1]
     noise = torch.randn(first.shape, generator=rng).numpy()
     x_t, t = (step.alpha_bar**0.5 * first + step.noise_var**0.5 * noise).astype(np.float32), torch.ones(50)
     with torch.no_grad():
