@@ -32,7 +32,7 @@ from scipy import stats
 
 from ..files import write
 from ..forward import from_unit_range
-from . import data, judge, loop, run
+from . import _check_name, data, judge, loop, run
 from .config import FREE, Config
 from .data import Data
 from .mistakes import MISTAKES, draw, learn
@@ -250,12 +250,12 @@ def _work(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, An
 def mistake(options: Options) -> Results:
     """Draw digits with every mistake, those apart that stand in the results; gives all results."""
     results, found, config = _load(options), data.load(Config().data), replace(Config(), steps=options.steps)
-    kept = load_pictures(options.out)
+    kept, right = load_pictures(options.out), MISTAKES["none"]
     for name, made in MISTAKES.items():
         if name in results["mistakes"]:
             continue
         chosen = replace(config, **made.changes)
-        if made.trains:
+        if chosen != config or (made.trainer, made.pixels) != (right.trainer, right.pixels):
             model, loss = learn(made, chosen, found)
         else:
             loss, _, loaded = trained(Job("base", 0, options))
@@ -412,6 +412,7 @@ def renewed(page: str, results: Results) -> str:
     """A page with its tables as the results have them."""
 
     def table(found: re.Match[str]) -> str:
+        _check_name("table", found[2], tuple(TABLES))
         return f"{found[1]}\n\n{TABLES[found[2]](results)}\n{found[3]}"
 
     return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end of table -->)", table, page, flags=re.DOTALL)

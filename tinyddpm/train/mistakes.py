@@ -23,8 +23,8 @@ def walk(
     schedule: forward.Schedule,
     shape: Sequence[int],
     rng: torch.Generator,
+    steps: int,
     predicts: str,
-    steps: int = run.STEPS,
     *,
     merged: bool = True,
     named: bool = True,
@@ -38,8 +38,8 @@ def walk(
         schedule: the one it was trained with.
         shape: of the samples, (batch, ...).
         rng: gives x_T first and then one z for every step.
-        predicts: what the answer is taken for.
         steps: how many times are visited.
+        predicts: what the answer is taken for.
         merged: whether the betas of times left out are merged into the next one's.
         named: whether the network is told a time by its name in 1..T, not by its place among those visited.
         scatter: what is made of the variance to scatter by.
@@ -87,27 +87,24 @@ class Mistake:
     trainer: type[loop.Trainer] = loop.Trainer
     pixels: tuple[float, float] = (-1.0, 1.0)
 
-    @property
-    def trains(self) -> bool:
-        """Whether it needs a network of its own."""
-        return bool(self.changes) or self.trainer is not loop.Trainer or self.pixels != (-1.0, 1.0)
 
+VELOCITY = {"predicts": "velocity"}
 
 MISTAKES = {
     "none": Mistake("no mistake"),
-    "variance": Mistake("variance for std", {"scatter": lambda var: var}),
-    "std": Mistake("std for variance", {"scatter": lambda var: var**0.25}),
-    "silent": Mistake("no noise added", {"scatter": lambda var: 0.0}),
-    "betas": Mistake("betas not merged", {"merged": False}),
-    "place": Mistake("step's number for $t$", {"named": False}),
-    "x_0": Mistake("velocity read as $x_0$", {"predicts": "x_0"}),
-    "noise": Mistake("velocity read as noise", {"predicts": "noise"}),
-    "unclipped": Mistake("noise, unclipped", {"clip": math.inf}, {"predicts": "noise"}),
-    "young": Mistake("average too young", trainer=Young),
+    "noise": Mistake("velocity read as noise", {"predicts": "noise"}, VELOCITY),
     "blind": Mistake("time never told", trainer=Blind),
-    "range": Mistake("trained in 0..255", pixels=(0.0, 255.0)),
+    "variance": Mistake("variance for std", {"scatter": lambda var: var}),
+    "silent": Mistake("no noise added", {"scatter": lambda var: 0.0}),
+    "range": Mistake("trained in 0..1", pixels=(0.0, 1.0)),
+    "std": Mistake("std for variance", {"scatter": lambda var: var**0.25}),
+    "place": Mistake("step's number for $t$", {"named": False}),
+    "unclipped": Mistake("noise, unclipped", {"clip": math.inf}, {"predicts": "noise", "schedule": "cosine"}),
+    "betas": Mistake("betas not merged", {"merged": False}),
+    "x_0": Mistake("velocity read as $x_0$", {"predicts": "x_0"}, VELOCITY),
+    "young": Mistake("average too young", trainer=Young),
 }
-"""Each by itself, and none to compare with; the loss falls in all of them."""
+"""Each by itself, and none to compare with: from those that hardly show to those that leave nothing but noise."""
 
 
 def learn(mistake: Mistake, config: Config, found: Data) -> tuple[nn.Module, float]:
@@ -128,6 +125,8 @@ def learn(mistake: Mistake, config: Config, found: Data) -> tuple[nn.Module, flo
 def draw(mistake: Mistake, model: Model, config: Config, shape: Sequence[int], seed: int = 0) -> np.ndarray:
     """Samples, drawn with a mistake."""
     model = blind(model) if mistake.trainer is Blind else model
-    rng, options = torch.Generator().manual_seed(seed), {"predicts": config.predicts, **mistake.walk}
-    samples = walk(model, config.noise_schedule(), shape, rng, **options)
+    rng, schedule = torch.Generator().manual_seed(seed), config.noise_schedule()
+    samples = walk(
+        model, schedule, shape, rng, min(run.STEPS, config.T), **{"predicts": config.predicts, **mistake.walk}
+    )
     return samples.clamp(-1, 1).numpy()

@@ -48,7 +48,9 @@ def changes() -> Figure:
         else:
             ax.plot(np.mean(far), place, "|", color=INK, markersize=9)
     ax.set(xscale="log", xlim=(0.8 * results["floor"], edge), ylim=(places[-1] + 1, -0.3), xlabel="Fréchet distance")
-    ax.set_yticks(places, ["the recipe" if name == "base" else label for name, label in zip(names, labels, strict=True)])
+    ax.set_yticks(
+        places, ["the recipe" if name == "base" else label for name, label in zip(names, labels, strict=True)]
+    )
     for label in ax.get_yticklabels():
         label.set(linespacing=1, fontsize=11)
     ax.tick_params(axis="y", length=0)
