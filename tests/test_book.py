@@ -410,3 +410,13 @@ def test_chapter_4_says_what_its_command_found():
     alive = {var: active for var, *active in counts}
     assert alive[3.0] == [0, 0] and alive[0.1] == [10, 16]
     assert "10 at a variance of 0.1, where the linear model keeps all 16" in page
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_the_tables_of_a_page_are_those_that_were_measured(page):
+    """What `python -m tinyddpm.train.ablations` wrote, and what the page says that it wrote."""
+    text, folder = page.read_text("utf-8"), DOCS / "assets" / "ablations"
+    if "<!-- table:" in text:
+        from tinyddpm.train import ablations  # with torch, which the proofs do without
+
+        assert ablations.renewed(text, ablations.load(folder)) == text
