@@ -198,8 +198,8 @@ def ours(name: str, budgets: list[float], seed: int, work: Path, told: bool, fou
     folder = work / f"{'labels' if told else 'pictures'}-{budget:g}-{seed}"
     file, drawn = work / f"{folder.name}.npz", work / f"{folder.name}-samples.npz"
     work.mkdir(parents=True, exist_ok=True)
-    pictures = (found.train[:, 0] + 1) / 2
-    np.savez(file, images=pictures, labels=found.train_labels) if told else np.savez(file, images=pictures)
+    arrays = {"images": (found.train[:, 0] + 1) / 2, "labels": found.train_labels if told else None}
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]
     command = [sys.executable, "-m", "tinyddpm"]
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted benchmark left
     chosen = [f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}"]
