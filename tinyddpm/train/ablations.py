@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import re
 import shutil
 import signal
 import sys
@@ -31,11 +30,12 @@ import tyro
 from scipy import stats
 
 from ..files import write
-from ..forward import check_name, from_unit_range
+from ..forward import from_unit_range
 from . import data, judge, loop, run
 from .config import FREE, Config
 from .data import Data
 from .mistakes import MISTAKES, draw, learn
+from .tables import renewed, table
 
 Changes: TypeAlias = dict[str, Any]
 Results: TypeAlias = dict[str, Any]
@@ -375,7 +375,7 @@ def _answers(results: Results, title: str, names: Sequence[str], figures: Mappin
             ]
         )
         asked, above = question, name
-    return _table([title, "Fréchet distance", "difference", *figures], rows)
+    return table([title, "Fréchet distance", "difference", *figures], rows)
 
 
 def _apart(mean: float, error: float, sure: bool) -> str:
@@ -391,15 +391,7 @@ def mistakes_table(results: Results) -> str:
         [MISTAKES[name].title, f"{of['loss']:.4g}", f"{of['frechet_distance']:.4f}", f"{of['nearest_neighbours']:.2f}"]
         for name, of in results["mistakes"].items()
     ]
-    return _table(["mistake", "loss", "Fréchet distance", "neighbours"], rows)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    if not rows:
-        return "Nothing has been measured yet.\n"
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = (head, ["-" * width for width in widths], *rows)
-    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines) + "\n"
+    return table(["mistake", "loss", "Fréchet distance", "neighbours"], rows)
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
@@ -407,17 +399,12 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "sampling": sampling_table,
     "mistakes": mistakes_table,
 }
-"""What can stand on a page, between `<!-- table: NAME -->` and `<!-- end of table -->`."""
+"""What can stand on a page."""
 
 
-def renewed(page: str, results: Results) -> str:
-    """A page with its tables as the results have them."""
-
-    def table(found: re.Match[str]) -> str:
-        check_name("table", found[2], tuple(TABLES))
-        return f"{found[1]}\n\n{TABLES[found[2]](results)}\n{found[3]}"
-
-    return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end of table -->)", table, page, flags=re.DOTALL)
+def tables(results: Results) -> dict[str, str]:
+    """All of them, by the names that they have on a page."""
+    return {name: made(results) for name, made in TABLES.items()}
 
 
 # The command. --------------------------------------------------------------------------------------------------------
@@ -429,10 +416,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         results = {"changes": change, "mistakes": mistake, "tables": _load}[options.part](options.check())
-        for table in TABLES.values():
-            print(table(results))
+        print(*tables(results).values(), sep="\n")
         if options.page is not None:
-            page = renewed(options.page.read_text("utf-8"), results).encode()
+            page = renewed(options.page.read_text("utf-8"), tables(results)).encode()
             write(options.page, lambda file: file.write(page))
     except KeyboardInterrupt:
         print("tinyddpm: interrupted; what was measured is kept", file=sys.stderr)

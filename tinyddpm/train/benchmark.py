@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import os
 import platform
 import shutil
@@ -31,9 +32,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..cli import keep_memory
+from ..files import write
 from . import data, judge, loop, metrics, run
 from .config import Config
 from .peers import PEERS, Peer, matched
+from .tables import renewed, table
 
 PARTS = ("machine", "speed", "quality", "sampling")
 """What can be measured."""
@@ -73,6 +76,8 @@ class Options:
     """how many of each peer, all budgets in one run"""
     device: str = "auto"
     """where the speed is measured: auto, cpu, cuda"""
+    page: Path | None = None
+    """a page whose tables are renewed"""
     job: str | None = None
     """one measurement, as JSON: what the processes of a benchmark are started with"""
 
@@ -345,11 +350,11 @@ def apart(measure: str, arguments: list[Any]) -> dict[str, Any]:
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """The tables that the chapter shows, as Markdown."""
-    peak = found["machine"]["peaks"]["3x3 convolution, float32"]
+    peak = found["machine"]["peaks"]["3x3 convolution, float32"] if "machine" in found else math.nan
     speeds = [
         (
             size,
-            name,
+            " ".join(name),
             f"{of['parameters'] / 1e6:.2f}",
             f"{of['images_per_second']:,.0f}",
             f"{of['gflops']:.0f}",
@@ -382,12 +387,23 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
         for (_, name, calls), of in split(found, "sampling")
     ]
     return {
-        "speed": table("pictures | trainer | parameters (M) | images/s | GFLOP/s | of the peak | memory (MB)", speeds),
+        "speed": table(
+            ["pictures", "trainer", "parameters (M):", "images/s:", "GFLOP/s:", "of the peak:", "memory (MB):"], speeds
+        ),
         "quality": table(
-            "trainer | seconds | runs | steps | Fréchet distance | nearest neighbours | sampling (s) | memory (MB)",
+            [
+                "trainer",
+                "seconds:",
+                "runs:",
+                "steps:",
+                "Fréchet distance:",
+                "neighbours:",
+                "sampling (s):",
+                "memory (MB):",
+            ],
             qualities,
         ),
-        "sampling": table("sampler | calls | seconds | Fréchet distance", samplings),
+        "calls": table(["sampler", "calls:", "seconds:", "Fréchet distance:"], samplings),
     }
 
 
@@ -407,34 +423,23 @@ def spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.4f}{of_several}"
 
 
-def table(head: str, rows: list[tuple[Any, ...]]) -> str:
-    """A table in Markdown; numbers stand at the right."""
-    rule = " | ".join("---" if i < 2 else "---:" for i in range(head.count("|") + 1))
-    return "\n".join(
-        f"| {line} |"
-        for line in (
-            head,
-            rule,
-            *(" | ".join(" ".join(cell) if isinstance(cell, list) else cell for cell in row) for row in rows),
-        )
-    )
-
-
 def main() -> int:
-    """Run the benchmark, or one job of it."""
+    """Run the benchmark, or one job of it; gives the exit code."""
     keep_memory()
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, prog="python -m tinyddpm.train.benchmark")
     if options.job is not None:
         measure, arguments, answer = json.loads(options.job)
         Path(answer).write_text(json.dumps(MEASURES[measure](*arguments)), "utf-8")
         return 0
     try:
         found = benchmark(options)
-    except (ValueError, OSError) as problem:
+        print(*tables(found).values(), sep="\n")
+        if options.page is not None:
+            page = renewed(options.page.read_text("utf-8"), tables(found)).encode()
+            write(options.page, lambda file: file.write(page))
+    except (ValueError, OSError, subprocess.CalledProcessError) as problem:
         print(f"benchmark: {problem}", file=sys.stderr)
         return 2
-    if "machine" in found:
-        print(json.dumps(found["machine"], indent=2), *tables(found).values(), sep="\n\n")
     return 0
 
 
