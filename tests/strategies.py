@@ -1,8 +1,11 @@
-"""What the properties are tried on: schedules, steps of them, and points of every shape."""
+"""What the properties are tried on: schedules, steps of them, points of every shape; and what many files of tests need."""
 
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -57,3 +60,21 @@ def points(draw, count=1):
     else:
         drawn = [draw(hnp.arrays(np.float64, shape, elements=numbers())) for _ in range(count)]
     return drawn[0] if count == 1 else tuple(drawn)
+
+
+def seeded(seed):
+    """A generator of torch that begins at a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def floats(fractions):
+    """Exact numbers of any kind as an array."""
+    return np.array(fractions, dtype=object).astype(np.float64)
+
+
+@contextmanager
+def refused(words, error=ValueError):
+    """What is done here must be refused, with a message in which all of the words stand."""
+    with pytest.raises(error) as problem:
+        yield
+    assert all(word in str(problem.value) for word in words), str(problem.value)

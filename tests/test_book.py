@@ -17,6 +17,7 @@ import sympy
 from sympy.parsing.latex import parse_latex
 
 from tinyddpm import bibliography, elbo, equations, forward, langevin, posterior, train, vae_vs_vdm
+from tinyddpm.equation import to_numpy
 from tinyddpm.forward import Step
 from tinyddpm.vae_vs_vdm import Chain, LinearVAE
 
@@ -362,8 +363,7 @@ def test_one_body_reads_numbers_arrays_and_tensors(known):
         for value, truth in zip(*(r if isinstance(r, tuple) else (r,) for r in (result, expected)), strict=True):
             assert type(value) is type(like)
             assert (value.real if isinstance(truth, complex) else value).dtype == like.dtype
-            value = value.detach().numpy() if hasattr(value, "detach") else value
-            value = np.broadcast_to(value, 6)[index]
+            value = np.broadcast_to(to_numpy(value), 6)[index]
             np.testing.assert_allclose(value, truth, rtol=rtol)
 
 
@@ -412,11 +412,14 @@ def test_chapter_4_says_what_its_command_found():
     assert "10 at a variance of 0.1, where the linear model keeps all 16" in page
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
-def test_the_tables_of_a_page_are_those_that_were_measured(page):
-    """What `python -m tinyddpm.train.ablations` wrote, and what the page says that it wrote."""
-    text, folder = page.read_text("utf-8"), DOCS / "assets" / "ablations"
-    if "<!-- table:" in text:
-        from tinyddpm.train import ablations  # with torch, which the proofs do without
+def test_the_tables_of_chapter_6_are_those_that_were_measured():
+    """What the ablations and the benchmark wrote, and what the page says that they wrote."""
+    from tinyddpm.train import ablations, benchmark  # with torch, which the proofs do without
+    from tinyddpm.train.tables import renewed
 
-        assert ablations.renewed(text, ablations.load(folder)) == text
+    text, tables = (DOCS / "train.md").read_text("utf-8"), {}
+    for command in (ablations, benchmark):
+        found = DOCS / "assets" / command.__name__.rpartition(".")[2] / "results.json"
+        tables |= command.tables(json.loads(found.read_text("utf-8")))
+    named = re.findall(r"<!-- table: (\w+) -->", text)
+    assert sorted(named) == sorted(tables) and renewed(text, tables) == text

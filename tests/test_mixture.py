@@ -13,7 +13,7 @@ from tinyddpm import forward, mixture
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.mixture import Mixture
 
-from .strategies import numbers, positive, steps
+from .strategies import numbers, positive, refused, steps
 
 
 @st.composite
@@ -224,9 +224,8 @@ def test_the_density_of_every_example_integrates_to_one():
     ],
 )
 def test_bad_input_is_refused_by_name(words, call):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         call()
-    assert all(word in str(problem.value) for word in words), str(problem.value)
 
 
 def test_a_batch_of_mixtures_cannot_be_sampled_at_once():

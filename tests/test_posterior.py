@@ -14,7 +14,7 @@ from tinyddpm import forward, mixture, posterior
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule
 
-from .strategies import betas, numbers, points, positive, steps
+from .strategies import betas, floats, numbers, points, positive, refused, steps
 
 # Bayes' rule by counting. --------------------------------------------------------------------------------------------
 
@@ -27,10 +27,6 @@ def urns(draw):
     prior = draw(st.lists(counts, min_size=n, max_size=n))
     rows = draw(st.lists(st.lists(counts, min_size=m, max_size=m), min_size=n, max_size=n))
     return [Fraction(p, sum(prior)) for p in prior], [[Fraction(c, sum(row)) for c in row] for row in rows]
-
-
-def floats(fractions):
-    return np.array(fractions, dtype=object).astype(np.float64)
 
 
 @checks(posterior.joint, posterior.marginalize, posterior.total_probability, posterior.bayes)
@@ -350,9 +346,8 @@ BLIND = Schedule([0.5, 1.0])[2]
     ],
 )
 def test_bad_input_is_refused_by_name(error, words, call):
-    with pytest.raises(error) as problem:
+    with refused(words, error):
         call()
-    assert all(word in str(problem.value) for word in words), str(problem.value)
 
 
 def test_where_nothing_is_left_x0_and_velocity_still_work():

@@ -32,19 +32,9 @@ from tinyddpm.train.config import Config
 from tinyddpm.train.lamb import Lamb
 from tinyddpm.train.unet import MLP, NORMS, UNet
 
+from .strategies import seeded
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The networks. -------------------------------------------------------------------------------------------------------
 
@@ -85,6 +75,7 @@ def awake(model):
 )
 def test_each_answer_depends_on_its_own_sample_time_and_class_alone(model):
     awake(model)
+    deaf = model.condition.label is None
     shape = (2,) if isinstance(model, MLP) else (1, 8, 8)
     x, t, labels = torch.randn(3, *shape, generator=seeded(0)), torch.tensor([3, 300, 900]), torch.tensor([0, 2, -1])
     together = model(x, t, labels)
@@ -94,9 +85,9 @@ def test_each_answer_depends_on_its_own_sample_time_and_class_alone(model):
     assert torch.allclose(together[[0, 2]], later[[0, 2]], atol=1e-4)
     assert (together[1] - later[1]).abs().max() > 1e-3
     other = model(x, t, torch.tensor([0, 1, -1]))
-    assert torch.equal(together[[0, 2]], other[[0, 2]]) and torch.equal(together[1], other[1]) == (model.classes == 0)
+    assert torch.equal(together[[0, 2]], other[[0, 2]]) and torch.equal(together[1], other[1]) == deaf
     untold = model(x, t)  # no label is -1
-    assert torch.equal(untold[2], together[2]) and torch.equal(untold[0], together[0]) == (model.classes == 0)
+    assert torch.equal(untold[2], together[2]) and torch.equal(untold[0], together[0]) == deaf
 
 
 def test_each_norm_is_over_what_its_name_says():
@@ -132,6 +123,25 @@ def test_the_digits_are_two_halves_between_minus_one_and_one():
     assert abs(counts).max() <= 1 and len(counts) == 10 == found.classes and not found.flips
     assert len({picture.tobytes() for picture in found.train} & {picture.tobytes() for picture in found.held_out}) < 10
     assert all(map(np.array_equal, found, data.load("digits")))
+
+
+def test_what_a_network_is_told_is_labels_clusters_or_nothing():
+    found, points = data.load("digits"), data.load("ring")
+    assert data.told(found, None) == data.told(found, "labels") == found
+    assert data.told(found, "nothing").counts == data.told(points, None).counts == ()
+    bare = found._replace(train_labels=None, held_out_labels=None)
+    groups = data.told(bare, None)
+    assert len(groups.counts) == data.CLUSTERS and sum(groups.counts) == len(found.train)
+    assert np.array_equal(groups.train_labels, data.told(found, "clusters").train_labels)
+    # Each picture is in the group whose mean is nearest to it, held-out ones too.
+    means = np.stack([found.train[groups.train_labels == k].mean(0) for k in range(data.CLUSTERS)])
+    for x, labels in ((found.train, groups.train_labels), (found.held_out, groups.held_out_labels)):
+        far = ((x[:, None] - means) ** 2).sum((2, 3, 4))
+        assert (far.argmin(1) == labels).mean() > 0.99
+    same = bare._replace(train=np.zeros((5, 1, 4, 4), np.float32))
+    assert data.told(same, None).counts == ()  # no groups to be found
+    with pytest.raises(ValueError, match="conditional must be clusters or nothing for data without labels"):
+        data.told(bare, "labels")
 
 
 @pytest.mark.parametrize("name", ["two_classes", "ring", "moons", "rings", "swiss_roll"])
@@ -310,8 +320,10 @@ def test_a_run_is_loaded_with_its_averaged_weights(trained):
     assert np.array_equal(samples, [*loaded.watch(5, seed=0, steps=10)][-1])
     with pytest.raises(ValueError, match=r"steps must lie in 1..20, got 21"):
         loaded.sample(5, seed=0, steps=21)
-    with pytest.raises(ValueError, match="label must not be given: the run is not conditional"):
-        loaded.sample(5, seed=0, steps=2, label=1)
+    with pytest.raises(ValueError, match=r"label must lie in 0..9, got 10"):
+        loaded.sample(5, seed=0, steps=2, label=10)
+    with pytest.raises(ValueError, match=r"sampler must be ancestral where a variance is given, got 'second_order'"):
+        loaded.sample(5, seed=0, steps=2, variance="beta")
 
 
 def test_samples_made_in_parts_differ(trained, monkeypatch):
@@ -379,7 +391,9 @@ def stepped(count=3, **choices):
         {"times": "uniform"},
         {"predicts": "noise"},
         {"predicts": "x_0", "zero_terminal_snr": True},
-        {"conditional": True},
+        {"conditional": "clusters"},
+        {"conditional": "nothing"},
+        {"shift": 0},
         {"dropout": 0.2},
         {"flip": True},
         {"times": "importance"},
@@ -398,9 +412,9 @@ def test_every_choice_trains_in_its_own_way(choices):
 
 def test_a_batch_is_made_of_the_data():
     """Half of it mirrored on request, a share of the labels hidden, every time within 1..T."""
-    found, chosen = data.load("digits"), {"conditional": True, "label_dropout": 0.25, "flip": True, "batch": 1000}
+    found, chosen = data.load("digits"), {"label_dropout": 0.25, "flip": True, "batch": 1000, "shift": 0}
     with torch.random.fork_rng(devices=[]):
-        x_0, t, noise, labels = loop.Trainer(replace(TINY, **chosen), found, torch.device("cpu")).draw()
+        x_0, t, noise, (labels,) = loop.Trainer(replace(TINY, **chosen), found, torch.device("cpu")).draw()
     known = {x.tobytes(): label for x, label in zip(found.train, found.train_labels, strict=True)}
     mirrored = hidden = 0
     for x, label in zip(x_0.numpy(), labels.tolist(), strict=True):
@@ -410,6 +424,30 @@ def test_a_batch_is_made_of_the_data():
         assert label in (-1, known.get(x.tobytes()), known.get(mirror))
     assert abs(mirrored / 1000 - 0.5) < 4 * 0.5 / 1000**0.5 and abs(hidden / 1000 - 0.25) < 4 * 0.44 / 1000**0.5
     assert t.min() == 1 and t.max() == 20 and noise.shape == x_0.shape and abs(noise.var() - 1) < 0.05
+
+
+def test_half_of_a_batch_is_moved_and_the_network_told_by_how_much():
+    found = data.load("digits")
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(replace(TINY, batch=1000, shift=2, label_dropout=0.0), found, torch.device("cpu"))
+        x_0, _, _, (_, moved) = trainer.draw()
+    wide = np.pad(found.train[:, 0], ((0, 0), (2, 2), (2, 2)), mode="edge")
+    known = {
+        (wide[:, 2 - down : 10 - down, 2 - right : 10 - right][i].tobytes(), down, right)
+        for down, right in itertools.product(range(-2, 3), repeat=2)
+        for i in range(len(wide))
+    }
+    assert all((x.tobytes(), *by) in known for x, by in zip(x_0[:, 0].numpy(), moved.tolist(), strict=True))
+    unmoved = (moved == 0).all(1).double().mean()  # half of them, and one in 25 of the others
+    assert abs(unmoved - 0.52) < 4 * 0.5 / 1000**0.5 and moved.min() == -2 and moved.max() == 2
+
+
+def test_the_network_hears_by_how_much_a_picture_was_moved():
+    model, x, t = awake(UNet(1, 8, shift=1)), torch.randn(2, 1, 8, 8, generator=seeded(0)), torch.tensor([3, 300])
+    places = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))
+    answers = [model(x, t, None, place.expand(2, 2)) for place in places]
+    assert torch.equal(answers[4], model(x, t))  # not moved, if nothing is said
+    assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(answers, 2))
 
 
 def test_a_batch_in_parts_has_the_same_gradient():
@@ -470,19 +508,26 @@ def test_a_class_can_be_asked_for(tmp_path):
     """Dark pictures are class 0 and bright ones class 1: what is asked for comes, and more so with guidance."""
     level = np.random.default_rng(0).uniform(0, 0.4, 200) + np.repeat([0.0, 0.6], 100)
     np.savez(tmp_path / "a.npz", images=level[:, None, None] * np.ones((1, 4, 4)), labels=np.repeat([0, 1], 100))
-    chosen = {"conditional": True, "steps": 150, "batch": 64, "lr": 5e-3, "label_dropout": 0.2}
+    chosen = {"steps": 150, "batch": 64, "lr": 5e-3, "label_dropout": 0.2}
     loop.fit(replace(TINY, data=str(tmp_path / "a.npz"), out=tmp_path / "run", **chosen))
     loaded = run.load(tmp_path / "run")
-    assert loaded.classes == 2
+    assert loaded.counts == (100, 100)
     dark, bright, brighter = (
         loaded.sample(20, seed=0, steps=20, label=label, guidance=w).mean()
         for label, w in ((0, 0.0), (1, 0.0), (1, 1.0))
     )
     assert dark < -0.2 < 0.2 < bright < brighter
     means = loaded.sample(20, seed=0, steps=20).mean((1, 2, 3))
-    assert means[0::2].mean() < -0.2 < 0.2 < means[1::2].mean()  # no label: all in turn
+    assert means[:10].mean() < -0.2 < 0.2 < means[10:].mean()  # no label: all in turn
     with pytest.raises(ValueError, match=r"label must lie in 0..1, got 2"):
         loaded.sample(1, seed=0, label=2)
+
+
+def test_classes_come_as_often_as_in_the_data(trained):
+    uneven = replace(run.load(trained[0] / "1"), counts=(10, 0, 25, 5))
+    assert np.bincount(uneven.labels(8)).tolist() == [2, 0, 5, 1]
+    assert np.bincount(uneven.labels(4000)).tolist() == [1000, 0, 2500, 500]
+    assert uneven.labels(3, 1).tolist() == [1, 1, 1]
 
 
 def test_the_clock_ends_a_run(tmp_path):
@@ -517,7 +562,7 @@ def stopped_after(monkeypatch, steps, config):
     "choices",
     [
         {},
-        {"ema": 0.9, "dropout": 0.1, "conditional": True, "flip": True, "times": "uniform"},
+        {"ema": 0.9, "dropout": 0.1, "conditional": "labels", "flip": True, "times": "uniform"},
         {"norm": "batch", "optimiser": "lamb"},
         {"data": "ring", "optimiser": "sgd"},
         {"data": "moons", "optimiser": "adamw", "accumulate": 2},
@@ -606,7 +651,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_pa
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize(
-    "choices", [{}, {"conditional": True, "flip": True, "times": "uniform"}, {"data": "ring"}], ids=str
+    "choices", [{}, {"conditional": "labels", "flip": True, "times": "uniform"}, {"data": "ring"}], ids=str
 )
 def test_a_gpu_trains_without_being_waited_for(tmp_path, choices):
     config = replace(TINY, device="cuda", **choices)
@@ -890,7 +935,7 @@ def test_choices_that_do_not_go_together(tmp_path):
         ({"zero_terminal_snr": True, "predicts": "noise"}, "predicts must be x_0 or velocity with zero_terminal_snr"),
         ({"resume": True, "out": None}, "resume needs out"),
         ({"learned_variance": True, "weighting": "min_snr"}, "weighting must be equal with learned_variance"),
-        ({"conditional": True, "data": "ring"}, "conditional needs labels"),
+        ({"conditional": "labels", "data": "ring"}, "conditional must be clusters or nothing for data without labels"),
     ):
         with pytest.raises(ValueError, match=said):
             loop.fit(replace(TINY, **{"out": tmp_path / "runs", **choices}))
@@ -948,13 +993,15 @@ def test_points_are_judged_by_their_sliced_distance():
 def test_the_bound_of_a_run_is_the_bound_of_its_network(trained):
     found, loaded = data.load("digits"), run.load(trained[0] / "1")
     figures = judge.bound(loaded, found, n=50)
-    assert_equal(figures["bound"], sum(figures["bound_terms"]))
+    assert_equal(figures["bound"], sum(figures["bound_terms"]) + figures["bound_class"])
+    labels = found.held_out_labels[:50]  # each is named by its share of the training data
+    assert_equal(figures["bound_class"], -np.log2(np.bincount(found.train_labels)[labels] / 898).mean() / 64)
     # L_0 by hand: a pixel is one of 17 values, and its bin reaches half-way to the next.
-    first, rng, step = found.held_out[:50], torch.Generator().manual_seed(0), loaded.config.noise_schedule()[1]
+    first, rng, step = found.held_out[:50], seeded(0), loaded.config.noise_schedule()[1]
     noise = torch.randn(first.shape, generator=rng).numpy()
     x_t, t = (step.alpha_bar**0.5 * first + step.noise_var**0.5 * noise).astype(np.float32), torch.ones(50)
     with torch.no_grad():
-        velocity = loaded.model(torch.from_numpy(x_t), t.long()).numpy()
+        velocity = loaded.model(torch.from_numpy(x_t), t.long(), torch.from_numpy(labels)).numpy()
     mean = np.clip(step.alpha_bar**0.5 * x_t - step.noise_var**0.5 * velocity, -1, 1).astype(np.float64)
     std = posterior.variance(loaded.config.noise_schedule()[2]) ** 0.5
     low, high = (np.where(first == side, side * np.inf, first + side / 16) for side in (-1, 1))

@@ -23,16 +23,9 @@ from tinyddpm.forward import Schedule
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 from tinyddpm.vae_vs_vdm import Chain, Linear, LinearVAE, Normal
 
-from .strategies import betas, numbers, positive
+from .strategies import betas, numbers, positive, refused, seeded
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # What the properties are tried on. -----------------------------------------------------------------------------------
@@ -505,9 +498,8 @@ def smaller():
     ],
 )
 def test_each_restriction_is_named_when_it_alone_is_broken(words, chain):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         vae_vs_vdm.as_vdm(chain)
-    assert all(word in str(problem.value) for word in words), str(problem.value)
 
 
 @checks(vae_vs_vdm.as_vdm)
@@ -761,10 +753,6 @@ def test_a_constant_has_no_gradient(mean, var):
 FEW = autoencoders.Config(steps=60, latent=3, width=16, batch=32)
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture(scope="module")
 def pictures():
     from tinyddpm.train.data import digits
@@ -969,9 +957,8 @@ def test_a_loss_that_is_lost_ends_the_training(pictures):
     ],
 )
 def test_networks_that_cannot_be_are_refused_by_name(words, call):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         call()
-    assert all(word in str(problem.value) for word in words), str(problem.value)
 
 
 def test_the_chapter_brings_its_networks_but_not_torch():
@@ -1027,6 +1014,5 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
     ],
 )
 def test_bad_input_is_refused_by_name(words, call):
-    with pytest.raises(ValueError) as problem:
+    with refused(words):
         call()
-    assert all(word in str(problem.value) for word in words), str(problem.value)

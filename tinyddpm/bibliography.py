@@ -143,6 +143,15 @@ REFERENCES = {
             2005,
         ),
         Reference(
+            "SCDM",
+            "Fan Bao, Chongxuan Li, Jiacheng Sun, Jun Zhu",
+            "Why Are Conditional Generative Models Better Than Unconditional Ones?",
+            "NeurIPS Workshop on Score-Based Methods",
+            2022,
+            _arxiv("2212.00362"),
+            "inproceedings",
+        ),
+        Reference(
             "Karras et al. 2022",
             "Tero Karras, Miika Aittala, Timo Aila, Samuli Laine",
             "Elucidating the Design Space of Diffusion-Based Generative Models",

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from . import equations
-from .equation import Array, find, registry
+from .equation import Array, find, registry, to_numpy
 from .files import write
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -68,7 +68,7 @@ def assert_equal(actual: Array, expected: Array, rtol: float = 1e-10, atol: floa
             assert_equal(a, b, rtol, atol)
         return
     assert _kind(actual) == _kind(expected), f"{_kind(actual)}, expected {_kind(expected)}"
-    a, b = _host(actual), _host(expected)
+    a, b = to_numpy(actual), to_numpy(expected)
     assert a.shape == b.shape, f"shape {a.shape}, expected {b.shape}"
     if a.size == 0:
         return
@@ -110,10 +110,6 @@ def _kind(value: Array) -> str:
     if type(value).__module__.startswith("torch"):
         return str(value.dtype)
     return f"numpy.{np.asarray(value).dtype}"
-
-
-def _host(value: Array) -> np.ndarray:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 # What pytest calls. --------------------------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ class Sample:
     """for the noise"""
     out: Path = Path("samples.png")
     """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width)"""
-    sampler: str = "ancestral"
-    """ancestral, ddim, second_order"""
+    sampler: str = "second_order"
+    """second_order, ancestral, ddim"""
     steps: int | None = None
-    """how many of the run's times to visit; if not given, 50, or all where there are fewer"""
+    """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
     variance: str | None = None
     """of ancestral steps: beta, posterior, learned; if not given, learned where it was, else posterior"""
     eta: float = 0.0
@@ -50,7 +50,7 @@ class Sample:
     clip: bool = True
     """keep the predicted pictures in [-1, 1] in every step"""
     label: int | None = None
-    """class to ask for, if the run was trained with --conditional; if not given, all in turn"""
+    """class to ask for, or cluster; if not given, all in turn, each as often as in the data"""
     guidance: float = 0.0
     """how far past the class's own prediction to go"""
     best: bool = False
@@ -72,10 +72,10 @@ class Judge:
     """how many samples"""
     seed: int = 0
     """for the noise"""
-    sampler: str = "ancestral"
-    """ancestral, ddim, second_order"""
+    sampler: str = "second_order"
+    """second_order, ancestral, ddim"""
     steps: int | None = None
-    """how many of the run's times to visit; if not given, 50, or all where there are fewer"""
+    """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
     best: bool = False
     """take the weights that were best on held-out data, not the last ones"""
 

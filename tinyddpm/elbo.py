@@ -19,7 +19,18 @@ from scipy import integrate, special
 
 from . import forward, posterior
 from .equation import Array, equation, log, sqrt
-from .forward import Gaussian, Schedule, Step, check_operands, check_positive, check_signal, check_variance
+from .forward import (
+    Gaussian,
+    Schedule,
+    Step,
+    check_floating,
+    check_name,
+    check_operands,
+    check_positive,
+    check_shape,
+    check_signal,
+    check_variance,
+)
 from .posterior import check_probabilities
 
 ReverseModel: TypeAlias = Callable[[Any, Step], Gaussian]
@@ -632,7 +643,7 @@ def min_snr_weight(step: Step, gamma: float = 5.0, predicts: str = "noise") -> A
     """
     if not gamma > 0:
         raise ValueError(f"gamma must be above 0, got {gamma!r}")
-    _check_predicts(predicts)
+    check_name("predicts", predicts, PREDICTS)
     if predicts == "noise":
         check_signal(alpha_bar=step.alpha_bar)
     ratio = forward.snr(step)
@@ -905,7 +916,7 @@ def predicted_x0(x_t: Array, answer: Array, step: Step, predicts: str) -> Array:
         step: the schedule at t.
         predicts: what that means: "noise", "x_0" or "velocity".
     """
-    _check_predicts(predicts)
+    check_name("predicts", predicts, PREDICTS)
     if predicts == "noise":
         return forward.predict_x0(x_t, answer, step)
     return answer if predicts == "x_0" else forward.x0_from_velocity(x_t, answer, step)
@@ -941,9 +952,7 @@ def _answer(model: Callable[[Any, Any], Any], x_t: Array, t: int) -> Array:
     """What the network says of samples that are all at t, in their shape."""
     xp = array_api_compat.array_namespace(x_t)
     answer = model(x_t, xp.full(x_t.shape[:1], t, device=array_api_compat.device(x_t)))
-    if tuple(answer.shape) != tuple(x_t.shape):
-        raise ValueError(f"model(x_t, t) must have the shape {tuple(x_t.shape)}, got {tuple(answer.shape)}")
-    return answer
+    return check_shape("model(x_t, t)", answer, x_t.shape)
 
 
 def _pair(p: Array, q: Array) -> tuple[np.ndarray, np.ndarray]:
@@ -965,11 +974,10 @@ def _check_path(name: str, path: Array, length: int, holds: str) -> None:
 
 
 def _check_bound(x_0: Array, predicts: str, variance: str, clip: float | None) -> None:
-    _check_predicts(predicts)
+    check_name("predicts", predicts, PREDICTS)
     if variance not in ("beta", "posterior"):
         raise ValueError(f"variance must be beta or posterior, got {variance!r}")
-    if not array_api_compat.array_namespace(x_0).isdtype(x_0.dtype, "real floating"):
-        raise TypeError(f"x_0 must be floating point, got {x_0.dtype}")
+    check_floating(x_0=x_0)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0, got {clip!r}")
 
@@ -979,8 +987,3 @@ def _check_pixels(x_0: Array, bins: int) -> None:
         raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
     if isinstance(x_0, int | float | np.ndarray) and not np.all(np.abs(x_0) <= 1 + 1e-6):
         raise ValueError(f"x_0 must lie in [-1, 1], got {x_0!r}")
-
-
-def _check_predicts(predicts: str) -> None:
-    if predicts not in PREDICTS:
-        raise ValueError(f"predicts must be one of {', '.join(PREDICTS)}, got {predicts!r}")

@@ -2,7 +2,8 @@
 
 `@equation` notes a function down, with its formula, its source and what it is derived from, and gives the same
 function back, so that calling it costs nothing more. The helpers `sqrt`, `exp` and `log` let one body be read four
-ways: on Python floats, NumPy arrays, torch tensors and SymPy symbols.
+ways: on Python floats, NumPy arrays, torch tensors and SymPy symbols. `convert` and `to_numpy` lead from one array
+library to another.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import array_api_compat
+import numpy as np
 
 Array: TypeAlias = Any
 """A Python float, a NumPy array, a torch tensor or a SymPy expression."""
@@ -129,6 +131,17 @@ def exp(x: Array) -> Array:
 def log(x: Array) -> Array:
     """Natural logarithm in the library of ``x``; of zero it is minus infinity, as in every array library."""
     return -math.inf if isinstance(x, int | float) and x == 0 else _library(x).log(x)
+
+
+def convert(value: Array, like: Array) -> Array:
+    """A number or an array in the library, dtype and device of another."""
+    xp = array_api_compat.array_namespace(like)
+    return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
+
+
+def to_numpy(value: Array) -> np.ndarray:
+    """A number, an array or a tensor, wherever it is, as a NumPy array of its dtype."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def _library(x: Array) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -122,8 +122,7 @@ class Schedule:
             ValueError: when a t is out of 1..T or the batch sizes differ.
         """
         xp, device = array_api_compat.array_namespace(like), array_api_compat.device(like)
-        if not xp.isdtype(like.dtype, "real floating"):
-            raise TypeError(f"like must be floating point, got {like.dtype}")
+        check_floating(like=like)
         on_device = array_api_compat.is_torch_array(t) and t.device.type != "cpu"
         if not on_device:
             t = self._checked(np.asarray(t))
@@ -257,8 +256,7 @@ def schedule(name: str, T: int = 1000) -> Schedule:
     Raises:
         ValueError: when the name is not one of `SCHEDULES`.
     """
-    if name not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {name!r}")
+    check_name("schedule", name, SCHEDULES)
     return SCHEDULES[name](T)
 
 
@@ -946,6 +944,39 @@ def check_operands(**operands: Array) -> None:
         except ValueError:
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items())
             raise ValueError(f"shapes must broadcast, but they are {shapes}") from None
+
+
+def check_floating(**samples: Array) -> None:
+    """Refuse arrays that are not of floating-point numbers, by name.
+
+    Raises:
+        TypeError: when one is not.
+    """
+    for name, value in samples.items():
+        if not array_api_compat.array_namespace(value).isdtype(value.dtype, "real floating"):
+            raise TypeError(f"{name} must be floating point, got {value.dtype}")
+
+
+def check_shape(name: str, value: Array, shape: Sequence[int]) -> Array:
+    """Refuse another shape, even one that would broadcast; gives the value back.
+
+    Raises:
+        ValueError: when the value has another one.
+    """
+    found = tuple(getattr(value, "shape", ()))
+    if found != tuple(shape):
+        raise ValueError(f"{name} must have the shape {tuple(shape)}, got {found}")
+    return value
+
+
+def check_name(name: str, value: str, allowed: Collection[str]) -> None:
+    """Refuse a choice that is not offered.
+
+    Raises:
+        ValueError: when it is none of those allowed.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def check_variance(**variances: Array) -> None:

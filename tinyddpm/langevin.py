@@ -19,8 +19,8 @@ import array_api_compat
 import numpy as np
 
 from . import forward, posterior
-from .equation import Array, equation, exp, sqrt
-from .forward import Step, check_operands, check_positive, check_signal, check_variance
+from .equation import Array, convert, equation, exp, sqrt, to_numpy
+from .forward import Step, check_floating, check_operands, check_positive, check_shape, check_signal, check_variance
 
 Field: TypeAlias = Callable[[Array], Array]
 """An arrow at every point, such as a score: ``field(x)`` has the shape of x."""
@@ -173,8 +173,8 @@ def langevin(score: Field, x: Array, step_size: float, steps: int, rng: np.rando
     if steps < 0:
         raise ValueError(f"steps must be at least 0, got {steps!r}")
     for _ in range(steps):
-        z = _like(_samples(x), rng.standard_normal(tuple(x.shape)))
-        x = langevin_step(x, _shaped(score(x), x, "score(x)"), step_size, z)
+        z = convert(rng.standard_normal(tuple(_samples(x).shape)), like=x)
+        x = langevin_step(x, check_shape("score(x)", score(x), x.shape), step_size, z)
     return _finite(x, f"the samples: a step_size of {step_size!r} is too large for this score")
 
 
@@ -295,7 +295,7 @@ def implicit_score_matching(score_hat: Array, divergence: Array) -> Array:
         divergence: that of $s_\theta$ there, from `divergence` or `hutchinson`, shape (...).
     """
     square = (score_hat**2).sum(-1)
-    return _shaped(divergence, square, "divergence") + square / 2
+    return check_shape("divergence", divergence, square.shape) + square / 2
 
 
 @equation(
@@ -338,7 +338,7 @@ def hutchinson(field: Field, x: Array, v: Array) -> Array:
         One number a sample, shape (...).
     """
     check_operands(x=x, v=v)
-    return (v * _pulled_back(field, x, _shaped(v, x, "v"), "field(x)")).sum(-1)
+    return (v * _pulled_back(field, x, check_shape("v", v, x.shape), "field(x)")).sum(-1)
 
 
 @equation("Song et al. 2021, Eq. 39", derived_from=[hutchinson])
@@ -356,7 +356,7 @@ def divergence(field: Field, x: Array) -> Array:
     Returns:
         One number a sample, shape (...).
     """
-    return sum(hutchinson(field, x, axis + 0 * x) for axis in _like(_samples(x), np.eye(x.shape[-1])))
+    return sum(hutchinson(field, x, axis + 0 * x) for axis in convert(np.eye(_samples(x).shape[-1]), like=x))
 
 
 # Many sizes of noise. ------------------------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ def brownian_path(times: Array, z: Array) -> Array:
     lengths = np.diff(_checked_times(times))
     if z.ndim == 0 or z.shape[0] != len(lengths):
         raise ValueError(f"z must have one value for each of {len(lengths)} increments, got shape {tuple(z.shape)}")
-    std = _like(z, sqrt(abs(lengths)).reshape(-1, *[1] * (z.ndim - 1)))
+    std = convert(sqrt(abs(lengths)).reshape(-1, *[1] * (z.ndim - 1)), like=z)
     return array_api_compat.array_namespace(z).cumulative_sum(std * z, axis=0, include_initial=True)
 
 
@@ -516,8 +516,8 @@ def fokker_planck(
     """
     check_operands(drift=drift, score=score)
     along, square = (drift * score).sum(-1), (score**2).sum(-1)
-    spread = _shaped(score_divergence, square, "score_divergence") + square
-    return diffusion**2 / 2 * spread - along - _shaped(drift_divergence, square, "drift_divergence")
+    spread = check_shape("score_divergence", score_divergence, square.shape) + square
+    return diffusion**2 / 2 * spread - along - check_shape("drift_divergence", drift_divergence, square.shape)
 
 
 @equation("Song et al. 2021, Eq. 6", derived_from=[fokker_planck])
@@ -599,13 +599,12 @@ def euler_maruyama(drift: Drift, diffusion: Callable[[float], Array], x: Array, 
         x at all times, shape (n + 1, ..., d).
     """
     steps = _steps(times)
-    if tuple(w.shape) != (len(steps) + 1, *x.shape):
-        raise ValueError(f"w must have the shape {(len(steps) + 1, *x.shape)}, got {tuple(w.shape)}")
+    check_shape("w", w, (len(steps) + 1, *x.shape))
     path = [_samples(x)]
     for i, (start, end) in enumerate(steps):
-        f = _shaped(drift(path[-1], start), x, "drift(x, time)")
+        f = check_shape("drift(x, time)", drift(path[-1], start), x.shape)
         there = euler_maruyama_step(path[-1], f, diffusion(start), end - start, w[i + 1, ...] - w[i, ...])
-        path.append(_shaped(there, x, "the state after diffusion(time)"))
+        path.append(check_shape("the state after diffusion(time)", there, x.shape))
     return _path(path)
 
 
@@ -628,7 +627,7 @@ def heun(drift: Drift, x: Array, times: Array) -> Array:
     """
     path = [_samples(x)]
     for start, end in _steps(times):
-        f = _shaped(drift(path[-1], start), x, "drift(x, time)")
+        f = check_shape("drift(x, time)", drift(path[-1], start), x.shape)
         ahead = drift(path[-1] + (end - start) * f, end)
         path.append(path[-1] + (end - start) * (f + ahead) / 2)
     return _path(path)
@@ -649,14 +648,14 @@ def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> 
     from scipy.integrate import solve_ivp  # here, since it takes long to import
 
     def speed(time: float, state: np.ndarray) -> np.ndarray:
-        arrow = _shaped(drift(_like(x, state.reshape(x.shape)), float(time)), x, "drift(x, time)")
-        return _finite(_host(arrow), f"the drift at time {time}").ravel()
+        arrow = check_shape("drift(x, time)", drift(convert(state.reshape(x.shape), like=x), float(time)), x.shape)
+        return _finite(to_numpy(arrow), f"the drift at time {time}").ravel()
 
-    when = _checked_times(times)
-    solved = solve_ivp(speed, when[[0, -1]], _host(_samples(x)).ravel(), "DOP853", when, rtol=tolerance, atol=tolerance)
+    when, begun = _checked_times(times), to_numpy(_samples(x)).ravel()
+    solved = solve_ivp(speed, when[[0, -1]], begun, "DOP853", when, rtol=tolerance, atol=tolerance)
     if not solved.success:
         raise ArithmeticError(f"the drift could not be followed: {solved.message}")
-    return _like(x, solved.y.T.reshape(len(when), *x.shape))
+    return convert(solved.y.T.reshape(len(when), *x.shape), like=x)
 
 
 # What the flow is good for. ------------------------------------------------------------------------------------------
@@ -699,7 +698,7 @@ def probability_flow_log_prob(
         return _joined(field(here), divergence(field, here) if v is None else hutchinson(field, here, v))
 
     end = integrate(speed, _joined(_samples(x), 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
-    return _shaped(log_prior(end[..., :-1]), end[..., -1], "log_prior(x)") + end[..., -1]
+    return check_shape("log_prior(x)", log_prior(end[..., :-1]), end[..., -1].shape) + end[..., -1]
 
 
 @equation("Song et al. 2021, Alg. 1", derived_from=[reverse_drift, langevin_step, posterior.ancestral_step])
@@ -718,9 +717,9 @@ def predictor_corrector_step(x: Array, predictor: Field, score: Field, step_size
         step_size: $\delta$ of the corrector, at least 0.
         z: fresh standard normal noise, one for each correction, shape (n, ..., d); n may be 0.
     """
-    x = _shaped(predictor(x), x, "predictor(x)")
+    x = check_shape("predictor(x)", predictor(x), x.shape)
     for fresh in z:
-        x = langevin_step(x, _shaped(score(x), x, "score(x)"), step_size, _shaped(fresh, x, "z[i]"))
+        x = langevin_step(x, check_shape("score(x)", score(x), x.shape), step_size, check_shape("z[i]", fresh, x.shape))
     return x
 
 
@@ -748,17 +747,8 @@ def _samples(x: Array) -> Array:
     """Refuse what are no floating-point samples, shape (..., d)."""
     if not hasattr(x, "shape") or len(x.shape) == 0:
         raise ValueError(f"x must be samples, shape (..., d), got {x!r}")
-    if not array_api_compat.array_namespace(x).isdtype(x.dtype, "real floating"):
-        raise TypeError(f"x must be floating point, got {x.dtype}")
+    check_floating(x=x)
     return x
-
-
-def _shaped(value: Array, like: Array, name: str) -> Array:
-    """Refuse what would be broadcast to another shape."""
-    shape = tuple(getattr(value, "shape", ()))
-    if shape != tuple(like.shape):
-        raise ValueError(f"{name} must have the shape {tuple(like.shape)}, got {shape}")
-    return value
 
 
 def _finite(value: Array, name: str) -> Array:
@@ -770,7 +760,7 @@ def _finite(value: Array, name: str) -> Array:
 
 
 def _checked_times(times: Array) -> np.ndarray:
-    when = _host(times)
+    when = np.asarray(to_numpy(times), dtype=np.float64)
     steps = np.diff(when) if when.ndim == 1 else np.zeros(0)
     if not steps.size or not (np.all(steps > 0) or np.all(steps < 0)) or not np.all(np.isfinite(when)):
         raise ValueError(f"times must rise or fall, at least two of them, got {times!r}")
@@ -782,18 +772,7 @@ def _steps(times: Array) -> list[tuple[float, float]]:
     return [*itertools.pairwise(map(float, _checked_times(times)))]
 
 
-# From one library to another. ----------------------------------------------------------------------------------------
-
-
-def _host(value: Array) -> np.ndarray:
-    """As float64 in NumPy."""
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
-
-
-def _like(x: Array, value: np.ndarray) -> Array:
-    """A NumPy array in the library, dtype and device of x."""
-    xp = array_api_compat.array_namespace(x)
-    return xp.asarray(value, dtype=x.dtype, device=array_api_compat.device(x))
+# Arrays of either library. -------------------------------------------------------------------------------------------
 
 
 def _joined(x: Array, last: Array) -> Array:
@@ -813,9 +792,9 @@ def _pulled_back(function: Field, x: Array, v: Array | None, name: str) -> Array
     leaf = torch.as_tensor(_samples(x)).detach().clone().requires_grad_()
     with torch.enable_grad():
         value = function(leaf)
-    _shaped(value, leaf[..., 0] if v is None else leaf, name)
+    check_shape(name, value, leaf.shape[:-1] if v is None else leaf.shape)
     if not getattr(value, "requires_grad", False):
         raise TypeError(f"{name} must be computed from x by torch alone, got {type(value).__name__}")
-    weight = torch.ones_like(value) if v is None else _like(leaf, v)
+    weight = torch.ones_like(value) if v is None else convert(v, like=leaf)
     (gradient,) = torch.autograd.grad(value, leaf, grad_outputs=weight)
     return gradient if array_api_compat.is_torch_array(x) else gradient.numpy()

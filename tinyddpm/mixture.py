@@ -13,7 +13,7 @@ import array_api_compat
 import numpy as np
 
 from . import forward
-from .equation import Array, equation, sqrt
+from .equation import Array, convert, equation, sqrt
 from .forward import Schedule, Step
 
 
@@ -244,7 +244,7 @@ class Mixture:
         d = self.means.shape[-1]
         if not hasattr(x, "shape") or len(x.shape) == 0 or x.shape[-1] != d:
             raise ValueError(f"x must have shape (..., {d}), got {tuple(getattr(x, 'shape', ()))}")
-        return tuple(_array(parameter, like=x) for parameter in self._parameters)
+        return tuple(convert(parameter, like=x) for parameter in self._parameters)
 
     def _log_terms(self, x: Array) -> Array:
         """log(w_k N(x; m_k, v_k I)), shape (..., k)."""
@@ -263,13 +263,13 @@ class Mixture:
     def _noised(self, kept: Array, added: Array) -> Mixture:
         """The distribution of sqrt(kept) x + N(0, added I)."""
         kept, added = _array(kept), _array(added)
-        weights, means, variances = (_array(parameter, like=kept) for parameter in self._parameters)
+        weights, means, variances = (convert(parameter, like=kept) for parameter in self._parameters)
         return _trusted(weights, sqrt(kept)[..., None] * means, kept * variances + added)
 
     def _given(self, y: Array, kept: Array, added: Array) -> Mixture:
         """The distribution of x given y = sqrt(kept) x + N(0, added I), by Bayes' rule component by component."""
         _, means, variances = self._like(y)
-        kept, added = _array(kept, like=y), _array(added, like=y)
+        kept, added = convert(kept, like=y), convert(added, like=y)
         seen = kept * variances + added
         off = y[..., None, :] - sqrt(kept)[..., None] * means
         gain = sqrt(kept) * variances / seen
@@ -301,11 +301,8 @@ def standard_normal(d: int = 1) -> Mixture:
     return Mixture([1.0], np.zeros((1, d)), [1.0])
 
 
-def _array(value: Array, like: Array = None) -> Array:
-    """As an array: float64 in NumPy, or in the library, dtype and device of `like`."""
-    if like is not None:
-        xp = array_api_compat.array_namespace(like)
-        return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
+def _array(value: Array) -> Array:
+    """As an array, float64 in NumPy; a tensor stays as it is."""
     return value if array_api_compat.is_torch_array(value) else np.asarray(value, dtype=np.float64)
 
 

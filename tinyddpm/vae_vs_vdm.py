@@ -39,7 +39,11 @@ class Linear(NamedTuple):
 
     def __call__(self, given: Normal) -> Normal:
         """What becomes of a normal distribution: mean and covariance of the output."""
-        return Normal(given.mean @ self.weight.T + self.bias, self.weight @ given.cov @ self.weight.T + self.cov)
+        return Normal(self.mean(given.mean), _spread(self.weight, given.cov) + self.cov)
+
+    def mean(self, z: np.ndarray) -> np.ndarray:
+        """The mean of the output for one z or many, shape (..., k)."""
+        return z @ self.weight.T + self.bias
 
 
 # Normal distributions with full covariances. -------------------------------------------------------------------------
@@ -297,7 +301,7 @@ def hierarchical_elbo(chain: Chain, x: Array) -> Array:
     z = chain.marginals(x)
     total = expected_log_prob(*z[-1], *chain.prior)
     for t, (down, up) in enumerate(zip(chain.encoder, chain.decoder, strict=True), start=1):
-        off = z[t - 1].mean - z[t].mean @ up.weight.T - up.bias  # z_{t-1} less what the decoder makes of z_t
+        off = z[t - 1].mean - up.mean(z[t].mean)  # z_{t-1} less what the decoder makes of z_t
         spread = _spread(np.eye(len(up.bias)) - up.weight @ down.weight, z[t - 1].cov) + _spread(up.weight, down.cov)
         total = total + expected_log_prob(off, spread, 0.0, up.cov) - _neg_entropy(down.cov)
     return total
@@ -331,9 +335,8 @@ def consistency_elbo(chain: Chain, x: Array) -> Array:
     for t in range(1, chain.T):
         down, after, up = chain.encoder[t - 1], chain.encoder[t], chain.decoder[t]
         seen = _spread(after.weight, down.cov) + after.cov  # of z_{t+1} given z_{t-1}
-        gain = np.linalg.solve(seen, after.weight @ down.cov).T  # of q(z_t given z_{t-1}, z_{t+1}), by conditioning
-        cov = _spread(np.eye(len(gain)) - gain @ after.weight, down.cov) + _spread(gain, after.cov)
-        off = z[t].mean - z[t + 1].mean @ up.weight.T - up.bias
+        gain, cov = _back(after, down.cov)  # of q(z_t given z_{t-1}, z_{t+1})
+        off = z[t].mean - up.mean(z[t + 1].mean)
         known = (np.eye(len(gain)) - up.weight @ after.weight) @ down.weight
         spread = _spread(known, z[t - 1].cov) + _spread(gain - up.weight, seen)
         total = total - _mean_kl(off, spread, cov, up.cov) + _mean_kl(0 * off, _spread(gain, seen), cov, down.cov)
@@ -364,9 +367,8 @@ def denoising_elbo(chain: Chain, x: Array) -> Array:
     total = _reconstruction(chain, z) - normal_kl(*z[-1], *chain.prior)
     for t in range(2, chain.T + 1):
         down, up = chain.encoder[t - 1], chain.decoder[t - 1]
-        gain = np.linalg.solve(z[t].cov, down.weight @ z[t - 1].cov).T  # of q(z_{t-1} given z_t, x), by conditioning
-        cov = _spread(np.eye(len(gain)) - gain @ down.weight, z[t - 1].cov) + _spread(gain, down.cov)
-        off = z[t - 1].mean - z[t].mean @ up.weight.T - up.bias
+        gain, cov = _back(down, z[t - 1].cov)  # of q(z_{t-1} given z_t, x)
+        off = z[t - 1].mean - up.mean(z[t].mean)
         total = total - _mean_kl(off, _spread(gain - up.weight, z[t].cov), cov, up.cov)
     return total
 
@@ -431,8 +433,7 @@ def ideal_chain(schedule: Schedule, mean: Array, cov: Array) -> Chain:
     for step in schedule:
         down = Linear(math.sqrt(step.alpha) * eye, np.zeros(len(eye)), step.beta * eye)
         noised = down(data)
-        gain = np.linalg.solve(noised.cov, down.weight @ data.cov).T
-        rest = _spread(eye - gain @ down.weight, data.cov) + _spread(gain, down.cov)
+        gain, rest = _back(down, data.cov)
         decoder.append(Linear(gain, data.mean - gain @ noised.mean, rest))
         encoder.append(down)
         data = noised
@@ -558,6 +559,12 @@ def _spread(weight: np.ndarray, cov: np.ndarray) -> np.ndarray:
     return weight @ cov @ weight.T
 
 
+def _back(step: Linear, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bayes: the weight of the step back from what `step` makes of z, and the covariance that is left of `cov`, that of z."""
+    gain = np.linalg.solve(_spread(step.weight, cov) + step.cov, step.weight @ cov).T
+    return gain, _spread(np.eye(len(cov)) - gain @ step.weight, cov) + _spread(gain, step.cov)
+
+
 def _neg_entropy(cov: np.ndarray) -> float:
     """E[log q] of a normal distribution."""
     return -(len(cov) * math.log(2 * math.pi * math.e) + np.linalg.slogdet(cov)[1]) / 2
@@ -571,7 +578,7 @@ def _mean_kl(off: np.ndarray, spread: np.ndarray, cov_q: np.ndarray, cov_p: np.n
 def _reconstruction(chain: Chain, z: Sequence[Normal]) -> Array:
     """E[log p(x given z_1)]."""
     seen = chain.decoder[0]
-    return expected_log_prob(z[0].mean, _spread(seen.weight, z[1].cov), z[1].mean @ seen.weight.T + seen.bias, seen.cov)
+    return expected_log_prob(z[0].mean, _spread(seen.weight, z[1].cov), seen.mean(z[1].mean), seen.cov)
 
 
 def _grid(mixture: Mixture, n: int = 2001) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import forward
-from ..forward import Schedule
-from . import PREDICTS, _check_name
-from .data import check_name
+from ..forward import Schedule, check_name
+from . import PREDICTS
+from .data import CONDITIONS, check_data
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": tuple(forward.SCHEDULES),
@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("group", "layer", "instance", "batch"),
     "time": ("sinusoidal", "learned"),
     "skips": ("concatenate", "add"),
+    "conditional": CONDITIONS,
     "device": ("auto", "cpu", "cuda"),
 }
 """What may be chosen, where it is one of a few words."""
@@ -91,6 +92,8 @@ class Config:
     """how much of the average of the weights is kept in a step; if not given, the last tenth of them is averaged"""
     flip: bool | None = None
     """mirror half of the pictures; if not given, where the data set allows it"""
+    shift: int = 1
+    """half of the pictures are moved by up to so many pixels, and the network is told by how many; 0 for none"""
 
     width: int = 32
     """channels of the network at full size, a multiple of 8; for points, a quarter of its width"""
@@ -108,8 +111,8 @@ class Config:
     """whether places look at each other, at the smallest size"""
     dropout: float = 0.0
     """share of a block's numbers that are left out in training"""
-    conditional: bool = False
-    """tell the network the labels, so that it can be asked for a class"""
+    conditional: str | None = None
+    """what the network is told of a picture: labels, clusters (groups of like pictures), nothing; if not given, labels where there are some, else clusters, and nothing of points"""
     label_dropout: float = 0.1
     """share of the labels that are hidden, for guidance"""
 
@@ -124,11 +127,21 @@ class Config:
         Raises:
             ValueError: naming the field, what it was and what is allowed.
         """
-        check_name(self.data)
+        check_data(self.data)
         for name, allowed in CHOICES.items():
-            _check_name(name, getattr(self, name), allowed)
+            if (value := getattr(self, name)) is not None:
+                check_name(name, value, allowed)
         self.noise_schedule()
-        lowest = {"seed": 0, "steps": 1, "batch": 1, "accumulate": 1, "warm_up": 0, "levels": 1, "blocks": 1}
+        lowest = {
+            "seed": 0,
+            "steps": 1,
+            "batch": 1,
+            "accumulate": 1,
+            "warm_up": 0,
+            "shift": 0,
+            "levels": 1,
+            "blocks": 1,
+        }
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:

@@ -84,19 +84,18 @@ class Trainer:
             )
         if config.times == "importance" and processes > 1:
             raise ValueError("times must be stratified or uniform in several processes, got 'importance'")
-        if config.conditional and not found.classes:
-            raise ValueError(f"conditional needs labels, and data {config.data!r} has none")
         self.schedule = config.noise_schedule()
+        self.found = found = data.told(found, config.conditional)
         self.x = torch.from_numpy(found.train).to(device)
-        labels = found.train_labels if config.conditional else None
-        self.labels = None if labels is None else torch.from_numpy(labels).to(device)
+        self.labels = None if found.train_labels is None else torch.from_numpy(found.train_labels).to(device)
         self.flip = found.flips if config.flip is None else config.flip
+        self.shift = config.shift if self.x.ndim == 4 else 0
         torch.manual_seed(config.seed)
         cuda = device.type == "cuda"
         self.rng = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
         self.loss = learned_variance_loss if config.learned_variance else training_loss
-        self.shape, self.classes = found.train.shape[1:], found.classes if config.conditional else 0
-        self.model = run.network(config, self.shape, self.classes)
+        self.shape, self.counts = found.train.shape[1:], found.counts
+        self.model = run.network(config, self.shape, found.classes)
         self.model.to(device)
         if cuda:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,12 +110,12 @@ class Trainer:
         # The sums of losses and of gradients' norms since the last line of the log: telling them would stall a GPU.
         self.lost = torch.zeros(2, device=device)
 
-    def answer(self, labels: Tensor | None) -> Model:
-        """The network, asked about samples of these classes."""
+    def answer(self, *told: Tensor | None) -> Model:
+        """The network, asked about samples of these classes, moved by so much."""
 
         def answer(x_t: Tensor, t: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                return self.net(x_t, t, labels).to(x_t.dtype)
+                return self.net(x_t, t, *told).to(x_t.dtype)
 
         return answer
 
@@ -126,8 +125,8 @@ class Trainer:
             self.net = self.model
             gc.collect()  # the wrapper is part of a cycle
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """A whole batch: samples, their times, noise, and their classes if these are to be told."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
+        """A whole batch: samples, their times, noise, and what is told of them: classes, and how they were moved."""
         batch, rng, device = self.config.batch, self.rng, self.device
         chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
         x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
@@ -139,7 +138,11 @@ class Trainer:
         if labels is not None:
             hidden = torch.rand(batch, generator=rng, device=device) < self.config.label_dropout
             labels = torch.where(hidden, -1, labels)
-        return x_0, t, noise, labels
+        if not self.shift:
+            return x_0, t, noise, [labels]
+        moved = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=rng, device=device)
+        moved = moved * (torch.rand((batch, 1), generator=rng, device=device) < 0.5)
+        return move(x_0, moved), t, noise, [labels, moved]
 
     def step(self, done: float) -> None:
         """One step of Algorithm 1, when so much of the run is done; nothing in it waits for the device."""
@@ -151,13 +154,13 @@ class Trainer:
         pixels = math.prod(self.shape)
         self.optimiser.zero_grad()
         for part in range(self.rank * config.accumulate, (self.rank + 1) * config.accumulate):
-            # Every so manieth of the batch, so that a part's times are as evenly spread as those of all.
-            x_0, t, noise = (of[part :: self.parts] for of in drawn)
-            labels = None if told is None else told[part :: self.parts]
+            at = slice(part, None, self.parts)  # so that a part's times are as evenly spread as those of all
+            x_0, t, noise = (of[at] for of in drawn)
+            answer = self.answer(*(None if of is None else of[at] for of in told))
             last = part + 1 == (self.rank + 1) * config.accumulate
             alone = isinstance(self.net, DistributedDataParallel) and not last
             with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                losses = self.loss(self.answer(labels), x_0, t, noise, self.schedule, config.predicts)
+                losses = self.loss(answer, x_0, t, noise, self.schedule, config.predicts)
                 loss = self.times.weigh(t, losses, self.steps).mean()
                 (loss / config.accumulate / (pixels if config.loss == "mean" else 1)).backward()
             self.lost[0] += loss.detach() / pixels / config.accumulate
@@ -238,6 +241,16 @@ class Trainer:
         self.best = math.inf if state["best"] is None else state["best"]
 
 
+def move(pictures: Tensor, by: Tensor) -> Tensor:
+    """Each picture moved by its own pixels down and to the right, shape (batch, 2), its edge repeated behind it."""
+    each = torch.arange(len(pictures), device=by.device)[:, None, None]
+    rows, columns = (
+        (torch.arange(edge, device=by.device) - by[:, axis, None]).clamp(0, edge - 1)
+        for axis, edge in enumerate(pictures.shape[2:])
+    )
+    return pictures[each, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
 def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimiser of a name. Betas of 0.9 and 0.99: a run is too short for a longer memory."""
     if config.optimiser == "sgd":
@@ -268,22 +281,22 @@ def fit(config: Config) -> Report | None:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             trainer = Trainer(config, found, device, rank, processes)
             facts = {
-                "shape": list(found.train.shape[1:]),
-                "classes": found.classes,
+                "shape": list(trainer.shape),
                 "examples": len(found.train),
+                "classes": list(trainer.counts),
                 "checksum": zlib.crc32(found.train.tobytes()),
             }
             path = run.create(config, facts) if rank == 0 else None
             if config.resume and config.out and (config.out / run.LAST).is_file():
                 trainer.restore(*run.read(config.out / run.LAST))
             try:
-                log = train(trainer, path, found, processes)
+                log = train(trainer, path, processes)
             finally:
                 trainer.leave()
-        return None if path is None else report(trainer, path, found, log)
+        return None if path is None else report(trainer, path, log)
 
 
-def train(trainer: Trainer, path: Path | None, found: Data, processes: int = 1) -> list[dict[str, Any]]:
+def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[str, Any]]:
     """Steps until the time or their number is up; gives the log. The first process, which has a path, saves and logs."""
     config = trainer.config
     log = [] if path is None else _kept_log(path, trainer.steps)
@@ -308,7 +321,7 @@ def train(trainer: Trainer, path: Path | None, found: Data, processes: int = 1) 
                     with open(path / run.LOG, "a", encoding="utf-8") as file:
                         file.write(json.dumps(log[-1]) + "\n")
             if path is not None and trainer.steps and (now - saved > config.save_every or done == 1 or stop):
-                save(trainer, path, found)
+                save(trainer, path)
                 saved = time.monotonic()
             if path is not None and now - drawn > config.grid_every:
                 draw(trainer, path, f"samples-{trainer.steps}.png")
@@ -320,12 +333,12 @@ def train(trainer: Trainer, path: Path | None, found: Data, processes: int = 1) 
             trainer.step(done)
 
 
-def save(trainer: Trainer, path: Path, found: Data) -> None:
+def save(trainer: Trainer, path: Path) -> None:
     """Write the state, and the averaged weights on their own when they are the best so far on held-out data."""
     trainer.check()
     tensors, state = trainer.state()
-    if len(found.held_out):
-        loss = held_out_loss(trainer, found, repeats=1)
+    if len(trainer.found.held_out):
+        loss = held_out_loss(trainer, repeats=1)
         if loss < trainer.best:
             trainer.best = state["best"] = loss
             average = {name: value for name, value in tensors.items() if name.startswith("average.")}
@@ -335,13 +348,13 @@ def save(trainer: Trainer, path: Path, found: Data) -> None:
 
 def draw(trainer: Trainer, path: Path, name: str) -> Path:
     """Samples of the averaged weights, as a picture."""
-    drawn = run.Run(path, trainer.config, trainer.shape, trainer.classes, trainer.averaged())
+    drawn = run.Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
     samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed)
     write(path / name, lambda file: file.write(plots.grid(samples)))
     return path / name
 
 
-def report(trainer: Trainer, path: Path, found: Data, log: list[dict[str, Any]]) -> Report:
+def report(trainer: Trainer, path: Path, log: list[dict[str, Any]]) -> Report:
     """Draw samples, measure, and write what the run came to."""
     picture = draw(trainer, path, "samples.png")
     write(path / "loss.png", lambda file: file.write(plots.loss(log)))
@@ -352,20 +365,21 @@ def report(trainer: Trainer, path: Path, found: Data, log: list[dict[str, Any]])
         seconds=trainer.seconds,
         images_per_second=log[-1]["images_per_second"],
         loss=log[-1]["loss"],
-        held_out_loss=held_out_loss(trainer, found) if len(found.held_out) else None,
+        held_out_loss=held_out_loss(trainer) if len(trainer.found.held_out) else None,
         parameters=sum(value.numel() for value in trainer.model.parameters()),
-        peak_memory_mb=_peak_memory_mb(trainer.device),
+        peak_memory_mb=peak_memory_mb(trainer.device),
     )
     run.write_json(path / "report.json", vars(made))
     return made
 
 
-def held_out_loss(trainer: Trainer, found: Data, repeats: int = 4) -> float:
+def held_out_loss(trainer: Trainer, repeats: int = 4) -> float:
     """What `evaluate` says of the averaged weights on at most a thousand held-out samples."""
-    x, config = torch.from_numpy(found.held_out[:1000]).to(trainer.device), trainer.config
+    config, labels = trainer.config, trainer.found.held_out_labels
+    x = torch.from_numpy(trainer.found.held_out[:1000]).to(trainer.device)
     model: Any = trainer.averaged()
-    if config.conditional and found.held_out_labels is not None:
-        model = guided(model, torch.from_numpy(found.held_out_labels[:1000]).to(trainer.device))
+    if labels is not None:
+        model = guided(model, torch.from_numpy(labels[:1000]).to(trainer.device))
     if config.learned_variance:
         said, channels = model, x.shape[1]
         return evaluate(lambda x, t: said(x, t)[:, :channels], x, trainer.schedule, config.predicts, repeats)
@@ -433,7 +447,7 @@ def _crew(kind: str) -> Iterator[tuple[torch.device, int, int]]:
             distributed.destroy_process_group()
 
 
-def _peak_memory_mb(device: torch.device) -> float | None:
+def peak_memory_mb(device: torch.device) -> float | None:
     """The most memory held so far: the GPU's, or this process's; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6

@@ -17,16 +17,17 @@ import torch
 from torch import nn
 
 from ..files import write
-from . import _check_name, guided, sample_path
+from ..forward import check_name
+from . import guided, sample_path
 from .config import CHOICES, FREE, Config
 from .unet import MLP, UNet
 
 CONFIG, LAST, BEST, LOG = "config.json", "last.safetensors", "best.safetensors", "log.jsonl"
 
-UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention", "dropout")
+UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention", "dropout", "shift")
 """The choices that make the network."""
 
-STEPS = 50
+STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
 
 AT_ONCE = 500
@@ -35,47 +36,57 @@ AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Run:
-    """A folder, the choices made, what the data was like, and the network with its averaged weights."""
+    """A folder, the choices made, what the data was like and how often each class was in it, and the averaged network."""
 
     path: Path
     config: Config
     shape: tuple[int, ...]
-    classes: int
+    counts: tuple[int, ...]
     model: nn.Module
 
     def states(
         self,
         n: int,
         rng: torch.Generator,
-        sampler: str = "ancestral",
+        labels: torch.Tensor | None = None,
+        sampler: str = "second_order",
         steps: int | None = None,
-        label: int | None = None,
         guidance: float = 0.0,
         **options: Any,
     ) -> Iterator[torch.Tensor]:
-        """The states of n samples on their way from noise; of a run with classes, of this one or of all in turn."""
-        if label is not None and not 0 <= label < self.classes:
-            allowed = f"lie in 0..{self.classes - 1}" if self.classes else "not be given: the run is not conditional"
-            raise ValueError(f"label must {allowed}, got {label}")
-        labels = torch.arange(n) % max(1, self.classes) if label is None else torch.full((n,), label)
-        model = guided(self.model, labels.to(rng.device), guidance) if self.classes else self.model
+        """The states of n samples on their way from noise; of a run with classes, of these."""
+        model = self.model if labels is None else guided(self.model, labels.to(rng.device), guidance)
+        if sampler != "ancestral" and "variance" in options:
+            raise ValueError(f"sampler must be ancestral where a variance is given, got {sampler!r}")
         variance = "learned" if self.config.learned_variance else "posterior"
         options = {"variance": variance, "clip": 1.0 if self.pictures else None, **options}
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         steps = min(STEPS, schedule.T) if steps is None else steps
         return sample_path(model, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
-    def sample(self, n: int, seed: int, **options: Any) -> np.ndarray:
+    def sample(self, n: int, seed: int, label: int | None = None, **options: Any) -> np.ndarray:
         """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""
-        rng, parts = self.generator(seed), []
+        rng, labels, parts = self.generator(seed), self.labels(n, label), []
         for done in range(0, n, AT_ONCE):  # each part begins with noise of its own
-            *_, x_0 = self.states(min(AT_ONCE, n - done), rng, **options)
+            part = None if labels is None else labels[done : done + AT_ONCE]
+            *_, x_0 = self.states(min(AT_ONCE, n - done), rng, part, **options)
             parts.append(x_0)
         return self._finished(torch.cat(parts))
 
-    def watch(self, n: int, seed: int, **options: Any) -> Iterator[np.ndarray]:
+    def watch(self, n: int, seed: int, label: int | None = None, **options: Any) -> Iterator[np.ndarray]:
         """Every state of n samples on their way, as `sample` gives the last one."""
-        return (self._finished(x) for x in self.states(n, self.generator(seed), **options))
+        return (self._finished(x) for x in self.states(n, self.generator(seed), self.labels(n, label), **options))
+
+    def labels(self, n: int, label: int | None = None) -> torch.Tensor | None:
+        """One class for n samples, or if none is asked for, all in turn, each as often as in the data; None without any."""
+        if label is not None and not 0 <= label < len(self.counts):
+            last = len(self.counts) - 1
+            allowed = f"lie in 0..{last}" if self.counts else "not be given: the run is not conditional"
+            raise ValueError(f"label must {allowed}, got {label}")
+        if label is not None or not self.counts:
+            return None if label is None else torch.full((n,), label)
+        shares = np.cumsum(self.counts) / sum(self.counts)
+        return torch.from_numpy(np.searchsorted(shares, (np.arange(n) + 0.5) / n))
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator where the network is."""
@@ -180,7 +191,7 @@ def device_of(kind: str) -> torch.device:
     Raises:
         ValueError: when there is no such device here.
     """
-    _check_name("device", kind, CHOICES["device"])
+    check_name("device", kind, CHOICES["device"])
     cuda = torch.cuda.is_available()
     if kind == "cuda" and not cuda:
         raise ValueError("device must be cpu or auto here: PyTorch finds no GPU")
@@ -206,12 +217,12 @@ def load(path: Path, best: bool = False, device: str = "cpu") -> Run:
         why = "nothing was held out, or it was" if best else "it was"
         raise ValueError(f"run {str(path)!r} has no {weights.name}: {why} stopped before its first save")
     config, facts = read_config(path)
-    shape, classes = tuple(facts["shape"]), facts["classes"] if config.conditional else 0
+    shape, counts = tuple(facts["shape"]), tuple(facts["classes"])
     tensors, _ = read(weights)
     with torch.device("meta"):  # no first weights are drawn, they would only be replaced
-        model = network(config, shape, classes)
+        model = network(config, shape, len(counts))
     try:
         model.load_state_dict({name: tensors[f"average.{name}"] for name in model.state_dict()}, assign=True)
     except (KeyError, RuntimeError) as problem:
         raise ValueError(f"{str(weights)!r} does not belong to its config: {problem}") from None
-    return Run(path, config, shape, classes, model.to(device_of(device)).eval())
+    return Run(path, config, shape, counts, model.to(device_of(device)).eval())

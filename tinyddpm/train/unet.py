@@ -23,21 +23,25 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class Condition(nn.Module):
-    """The time, and the class if there are classes, as numbers for every block to listen to."""
+    """The time, and if there are any the class and where it was moved, as numbers for every block to listen to."""
 
-    def __init__(self, width: int, dims: int, T: int, classes: int, time: str) -> None:
+    def __init__(self, width: int, dims: int, T: int, classes: int, time: str, shift: int = 0) -> None:
         super().__init__()
-        self.width, self.classes = width, classes
+        self.width, self.shift = width, shift
         learned = time == "learned"
         self.table = nn.Embedding(T + 1, width) if learned else None
         self.layers = nn.Sequential(nn.Linear(width, dims), nn.SiLU(), nn.Linear(dims, dims))
         self.label = nn.Embedding(classes + 1, dims) if classes else None
+        self.place = nn.Embedding((2 * shift + 1) ** 2, dims) if shift else None
 
-    def forward(self, t: Tensor, labels: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def forward(self, t: Tensor, labels: Tensor | None, dtype: torch.dtype, moved: Tensor | None = None) -> Tensor:
         time = self.table(t) if self.table is not None else time_embedding(t, self.width).to(dtype)
         told = self.layers(time)
         if self.label is not None:  # -1, or no labels at all, stands for no class: the first row
             told = told + self.label(torch.zeros_like(t) if labels is None else labels + 1)
+        if self.place is not None:
+            down, right = (0 * t, 0 * t) if moved is None else moved.unbind(1)
+            told = told + self.place((down + self.shift) * (2 * self.shift + 1) + right + self.shift)
         return functional.silu(told)
 
 
@@ -81,7 +85,8 @@ class UNet(nn.Module):
     """Down to smaller and smaller pictures and back up, with bridges at each size.
 
     ``model(x_t, t)`` takes pictures of shape (batch, channels, height, width) and their times, and
-    ``model(x_t, t, labels)`` their classes too, -1 for none. The last convolution of each part starts at zero: every
+    ``model(x_t, t, labels)`` their classes too, -1 for none; ``moved``, shape (batch, 2), says by how many pixels each was
+    moved down and to the right, none if not given. The last convolution of each part starts at zero: every
     block begins as its shortcut alone, and the network by answering 0.
 
     Args:
@@ -96,6 +101,7 @@ class UNet(nn.Module):
         skips: "concatenate" or "add": how the bridges meet the way up.
         attention: whether the places of the smallest size look at each other.
         dropout: the share of numbers that a block leaves out in training.
+        shift: by how many pixels at most a picture can have been moved.
         answers: how many times as many channels the answer has: 2 to say a variance too.
     """
 
@@ -112,18 +118,19 @@ class UNet(nn.Module):
         skips: str = "concatenate",
         attention: bool = True,
         dropout: float = 0.0,
+        shift: int = 0,
         answers: int = 1,
     ) -> None:
         super().__init__()
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
-        self.classes, self.multiple, self.concatenate = classes, 2 ** (levels - 1), skips == "concatenate"
+        self.multiple, self.concatenate = 2 ** (levels - 1), skips == "concatenate"
         told, sizes = 4 * width, [width] + (levels - 1) * [2 * width]
 
         def block(channels_in: int, channels_out: int) -> ResidualBlock:
             return ResidualBlock(channels_in, channels_out, told, norm, dropout)
 
-        self.condition = Condition(width, told, T, classes, time)
+        self.condition = Condition(width, told, T, classes, time, shift)
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
         for level, inside in enumerate(sizes):
@@ -139,11 +146,11 @@ class UNet(nn.Module):
         self.norm = NORMS[norm](width)
         self.leave = _zero(nn.Conv2d(width, answers * channels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, moved: Tensor | None = None) -> Tensor:
         if x_t.ndim != 4 or x_t.shape[2] % self.multiple or x_t.shape[3] % self.multiple:
             sides = f"height and width multiples of {self.multiple}"
             raise ValueError(f"x_t must be (batch, channels, height, width), {sides}, got {tuple(x_t.shape)}")
-        told = self.condition(t, labels, x_t.dtype)
+        told = self.condition(t, labels, x_t.dtype, moved)
         blocks = len(self.down) // (len(self.shrink) + 1)
         h, bridges = self.enter(x_t), []
         for i, block in enumerate(self.down):
@@ -184,7 +191,6 @@ class MLP(nn.Module):
         answers: int = 1,
     ) -> None:
         super().__init__()
-        self.classes = classes
         self.condition = Condition(width, width, T, classes, time)
         self.enter = nn.Linear(dims, width)
         self.scale_and_shift = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))

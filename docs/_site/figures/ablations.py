@@ -66,9 +66,10 @@ def sampling() -> Figure:
     fig, ax = figure(1, 1, 3.2)
     ax.axhline(results["floor"], color=INK, linewidth=1, linestyle=":")
     for way, color in zip(ablations.SAMPLING, (BLUE, ORANGE, GREY, GREEN, PINK, VIOLET), strict=False):
-        far = [[*ablations.by_seed(results, f"{way}-{count}").values()] for count in steps]
-        ax.plot(range(len(steps)), [np.mean(of) for of in far], color=color, label=way.replace("_", " "))
-        for place, of in enumerate(far):
+        far = [(place, [*ablations.by_seed(results, f"{way}-{count}").values()]) for place, count in enumerate(steps)]
+        far = [(place, of) for place, of in far if of]
+        ax.plot([place for place, _ in far], [np.mean(of) for _, of in far], color=color, label=way.replace("_", " "))
+        for place, of in far:
             ax.plot([place] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
     ax.set(yscale="log", xlabel="steps", ylabel="Fréchet distance")
     ax.set_xticks(range(len(steps)), [str(count) for count in steps])

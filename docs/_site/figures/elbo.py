@@ -13,14 +13,10 @@ from tinyddpm import elbo, forward, posterior
 from tinyddpm.forward import Gaussian, Schedule, Step
 from tinyddpm.mixture import Mixture, two_classes
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, density_of, figure
 
 DATA = two_classes()
 SCHEDULE = forward.linear()
-
-
-def _density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
-    return np.exp(mixture.log_prob(x[:, None]))
 
 
 def _normal(x: np.ndarray, mean: float, var: float) -> np.ndarray:
@@ -32,7 +28,7 @@ def _guess_error(kept: float) -> float:
     """E Var(x_0 given x_t) of the running example where alpha_bar is `kept`, by an integral over x_t."""
     step = Schedule.from_alpha_bar([kept])[1]
     x = np.linspace(-7, 7, 1401)[:, None]
-    share = _density(DATA.diffuse(kept), x[:, 0]) * (x[1] - x[0])
+    share = density_of(DATA.diffuse(kept), x[:, 0]) * (x[1] - x[0])
     return float((share * DATA.posterior(x, step).var()[:, 0]).sum())
 
 
@@ -72,7 +68,7 @@ def divergences() -> Figure:
     mean, var = float(DATA.mean()[0]), float(DATA.var()[0])
     fits = (("data in front", mean, var), ("$q$ in front", float(DATA.means[1, 0]), float(DATA.variances[1])))
     for ax, (name, centre, spread) in zip(axes, fits, strict=True):
-        ax.fill_between(x, _density(DATA, x), color=GREY, alpha=0.45, lw=0)
+        ax.fill_between(x, density_of(DATA, x), color=GREY, alpha=0.45, lw=0)
         ax.plot(x, _normal(x, centre, spread), color=BLUE if spread > 0.1 else ORANGE, lw=2)
         ax.set(xlabel="$x$", title=name, ylim=(0, 3.05), xlim=(-3.1, 3.1), xticks=[-2, 0, 2])
     axes[0].set_ylabel("density")
@@ -232,7 +228,7 @@ def best_variance() -> Figure:
     fig, ax = figure(height=2.9)
     x = np.linspace(-3, 3, 6001)[:, None]
     sharp = Mixture(DATA.weights, DATA.means, [1e-3, 1e-3])
-    share = _density(sharp.diffuse(step.alpha_bar), x[:, 0]) * (x[1] - x[0])
+    share = density_of(sharp.diffuse(step.alpha_bar), x[:, 0]) * (x[1] - x[0])
     cases = (
         (0.0, ORANGE, "one point"),
         (coefficient * float((share * sharp.posterior(x, step).var()[:, 0]).sum()), VIOLET, "sharp classes"),

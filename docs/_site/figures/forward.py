@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from tinyddpm import forward, mixture
 from tinyddpm.equation import sqrt
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure, picture
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, density_of, figure, picture
 
 COLOURS = {"linear": BLUE, "scaled_linear": GREEN, "proportional": ORANGE, "cosine": PINK}
 
@@ -117,7 +117,7 @@ def two_noises() -> Figure:
     fig, axes = figure(1, 2, height=2.7, sharey=True)
     for ax, sample, name in ((axes[0], gaussian, "two Gaussian noises"), (axes[1], uniform, "two uniform noises")):
         ax.hist(sample, bins=90, range=(-3.4, 3.4), density=True, color=BLUE, alpha=0.5)
-        ax.plot(x, np.exp(sum_.log_prob(x[:, None])), color=ORANGE)
+        ax.plot(x, density_of(sum_, x), color=ORANGE)
         ax.set(xlabel="their sum", title=name)
     axes[0].set(ylabel="density")
     axes[1].text(1.15, 0.31, r"$\mathcal{N}(0,1)$", color=ORANGE)
@@ -136,7 +136,7 @@ def one_jump() -> Figure:
         if t in shown:
             law = mixture.one_point(-1.4).diffuse(step.alpha_bar)
             shown[t].hist(x, bins=70, range=(-3.8, 3.4), density=True, color=BLUE, alpha=0.5)
-            shown[t].plot(grid, np.exp(law.log_prob(grid[:, None])), color=ORANGE)
+            shown[t].plot(grid, density_of(law, grid), color=ORANGE)
             shown[t].set(xlabel="$x_t$", title=f"after {t} steps")
     axes[0].set(ylabel="density")
     return fig
@@ -241,7 +241,7 @@ def _digit(label: int) -> np.ndarray:
 
 def _density(data: mixture.Mixture, schedule: forward.Schedule, t: int, x: np.ndarray) -> np.ndarray:
     """The density of x_t; at t = 0 that of the data."""
-    return np.exp(data.diffuse(schedule[t].alpha_bar if t else 1.0).log_prob(x[:, None]))
+    return density_of(data.diffuse(schedule[t].alpha_bar if t else 1.0), x)
 
 
 def _circle(begin: float, end: float) -> np.ndarray:

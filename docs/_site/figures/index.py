@@ -6,7 +6,7 @@ from tinyddpm import forward
 from tinyddpm.mixture import two_classes
 from tinyddpm.posterior import ancestral_step, variance
 
-from .style import BLUE, GREY, INK, ORANGE, Figure, figure
+from .style import GREY, INK, Figure, class_colour, density_of, figure
 
 SCHEDULE = forward.linear()
 MIXTURE = two_classes()
@@ -42,14 +42,14 @@ def there_and_back() -> Figure:
     for ax, paths, ends in ((forth, out, out[0]), (home, back[:, :shown], back[-1, :shown])):
         t = np.arange(0, SCHEDULE.T + 1)
         for path, end in zip(paths.T, ends, strict=True):
-            ax.plot(t[::5], path[::5], color=ORANGE if end < -0.35 else BLUE, linewidth=0.8, alpha=0.8)
+            ax.plot(t[::5], path[::5], color=class_colour(end), linewidth=0.8, alpha=0.8)
         ax.margins(x=0)
         ax.set_xticks((0, 500, 1000))
     forth.set(xlabel="$t$", title="noise is added")
     home.set(xlabel="$t$", title="noise is removed", xticklabels=("1000", "500", "0"))
 
     for ax, mixture in ((data, MIXTURE), (noise, MIXTURE.diffuse(SCHEDULE[SCHEDULE.T].alpha_bar)), (again, MIXTURE)):
-        density = np.exp(mixture.log_prob(x[:, None]))
+        density = density_of(mixture, x)
         ax.plot(density, x, color=INK, linewidth=1.2)
         ax.fill_betweenx(x, density, color=GREY, alpha=0.3, linewidth=0)
         ax.set_xticks(())

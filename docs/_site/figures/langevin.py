@@ -15,7 +15,7 @@ from scipy.stats import kstest, norm
 from tinyddpm import forward, langevin, posterior
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, class_colour, density_of, figure
 
 DATA = two_classes()
 SOFT = Mixture([0.3, 0.7], [[-1.2], [0.8]], [0.3, 0.2])
@@ -24,12 +24,6 @@ APART = Mixture([0.2, 0.8], [[-2.0], [2.0]], [0.1, 0.1])
 """Two modes that no chain gets across."""
 TWO = Mixture([0.5, 0.5], [[-1.0], [1.0]], [0.3, 0.3])
 """Two classes that overlap."""
-VALLEY = -0.35
-"""Left of it a sample of `two_classes` is a face, right of it a tree."""
-
-
-def _density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
-    return np.exp(mixture.log_prob(x[:, None]))
 
 
 def _cdf(mixture: Mixture, x: np.ndarray) -> np.ndarray:
@@ -55,14 +49,10 @@ def _falling(steps: int, start: float = 8.0) -> np.ndarray:
     return start * np.linspace(1, 0, steps + 1) ** 3
 
 
-def _colour(end: float) -> str:
-    return ORANGE if end < VALLEY else BLUE
-
-
 def landscape() -> Figure:
     """A density, the energy that belongs to it, and the score that leads down the one and up the other."""
     x = np.linspace(-2.9, 2.4, 400)
-    density, score = _density(SOFT, x), langevin.gaussian_score  # the spring of a single mode, to compare
+    density, score = density_of(SOFT, x), langevin.gaussian_score  # the spring of a single mode, to compare
     fig, (left, right) = figure(1, 2, height=2.9)
     left.plot(x, density, color=BLUE)
     left.fill_between(x, density, color=BLUE, alpha=0.12, lw=0)
@@ -110,7 +100,7 @@ def climbing() -> Figure:
     axes[2].hist(ends[0], bins=np.linspace(-3, 3, 61), density=True, orientation="horizontal", color=ORANGE, alpha=0.6)
     axes[2].hist(ends[1], bins=np.linspace(-3, 3, 41), density=True, orientation="horizontal", color=BLUE, alpha=0.5)
     x = np.linspace(-3, 3, 400)
-    axes[2].plot(_density(SOFT, x), x, color=INK, lw=1.4)
+    axes[2].plot(density_of(SOFT, x), x, color=INK, lw=1.4)
     axes[2].set(title="the end", xlabel="density", xlim=(0, 1.1), xticks=[0, 1])
     return fig
 
@@ -177,7 +167,7 @@ def three_losses() -> Figure:
     joint = np.exp(SOFT.log_prob(x_0)) * norm.pdf(x[..., 0], math.sqrt(kept) * x_0[..., 0], math.sqrt(1 - kept))
     joint *= (axis[1] - axis[0]) ** 2
     noisy, line = SOFT.diffuse(kept), axis[:, None]
-    weight = np.exp(noisy.log_prob(line)) * (axis[1] - axis[0])
+    weight = density_of(noisy, axis) * (axis[1] - axis[0])
     settings = np.linspace(0.35, 2.2, 38)
     curves: list[list[float]] = [[], [], []]
     for a in settings:
@@ -223,7 +213,7 @@ def mode_weights() -> Figure:
             found.append((y < 0).mean())
         right.plot(levels * np.array(counts), found, "o-", color=colour, ms=4)
     left.hist(y[:, 0], bins=bins, density=True, histtype="step", color=BLUE, lw=1.6)
-    left.plot(at, _density(APART, at), color=INK, lw=1.2)
+    left.plot(at, density_of(APART, at), color=INK, lw=1.2)
     left.set(xlabel="$x$", ylabel="density", yticks=[0, 0.5, 1], xticks=[-2, 0, 2])
     right.axhline(0.2, color=GREY, lw=1, ls=":")
     right.text(1000, 0.475, "plain", color=ORANGE, ha="right", va="top")
@@ -250,7 +240,7 @@ def two_ways_back() -> Figure:
         axes, (noisy, smooth), ("stochastic, all of the score", "flow, half of it"), strict=True
     ):
         for i in range(len(start)):
-            ax.plot(clock, path[:, i, 0], color=_colour(path[-1, i, 0]), lw=1, alpha=0.85)
+            ax.plot(clock, path[:, i, 0], color=class_colour(path[-1, i, 0]), lw=1, alpha=0.85)
         ax.set(title=title, xlabel="$B$", xlim=(2, 0), ylim=(-3.3, 3.3))
         ax.set_xticks([2, 1, 0.3 ** (1 / 3), 0], ["8", "1", "0.3", "0"])
     axes[0].set_ylabel("$x$")

@@ -14,23 +14,17 @@ from tinyddpm import forward, posterior
 from tinyddpm.forward import Step
 from tinyddpm.mixture import Mixture, two_classes
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, VALLEY, VIOLET, Figure, class_colour, density_of, figure
 
 DATA = two_classes()
 SCHEDULE = forward.linear()
-VALLEY = -0.35
-"""Left of it a sample of `two_classes` is a face, right of it a tree."""
-
-
-def _density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
-    return np.exp(mixture.log_prob(x[:, None]))
 
 
 def _average(mixture: Mixture, f: Callable[[np.ndarray], Any], points: int = 2001) -> float:
     """E[f(x)] for a mixture on a line, by the trapezoid rule, which is exact to rounding for such smooth densities."""
     means, stds = np.asarray(mixture.means).ravel(), np.sqrt(np.asarray(mixture.variances).ravel())
     x = np.linspace((means - 9 * stds).min(), (means + 9 * stds).max(), points)
-    return float(np.trapezoid(_density(mixture, x) * np.reshape(f(x[:, None]), points), x))
+    return float(np.trapezoid(density_of(mixture, x) * np.reshape(f(x[:, None]), points), x))
 
 
 def _step(alpha_bar_prev: float, beta: float) -> Step:
@@ -160,8 +154,8 @@ def reverse_kernel() -> Figure:
         mean, std = float(kernel.mean()[0]), float(kernel.var()[0]) ** 0.5
         x = np.linspace(-2.4, 1.8, 800) if beta > 0.1 else np.linspace(mean - 4 * std, mean + 4 * std, 400)
         ax.plot(x, norm.pdf(x, mean, std), color=GREY, ls="--")
-        ax.plot(x, _density(kernel, x), color=BLUE, lw=2.2)
-        ax.fill_between(x, _density(kernel, x), color=BLUE, alpha=0.12, lw=0)
+        ax.plot(x, density_of(kernel, x), color=BLUE, lw=2.2)
+        ax.fill_between(x, density_of(kernel, x), color=BLUE, alpha=0.12, lw=0)
         ax.set(title=rf"$\beta = {beta}$", xlabel="$x_{t-1}$", yticks=[], ylim=(0, None))
         ax.locator_params(axis="x", nbins=4)
     axes[0].set_ylabel("density")
@@ -216,23 +210,19 @@ def _chain(fresh: float) -> np.ndarray:
     return np.stack([x[:, 0] for x in _ancestral(1500, fresh=fresh)])
 
 
-def _colour(end: float) -> str:
-    return ORANGE if end < VALLEY else BLUE
-
-
 def ancestral() -> Figure:
     """Algorithm 2 with the exact denoiser turns noise into the two classes."""
     path = _chain(1.0)
     fig, (left, right) = figure(1, 2, height=3.0, width_ratios=[2.3, 1], sharey=True)
     times = np.arange(1000, -1, -1)
     for i in range(36):
-        left.plot(times[::5], path[::5, i], color=_colour(path[-1, i]), lw=0.8, alpha=0.75)
+        left.plot(times[::5], path[::5, i], color=class_colour(path[-1, i]), lw=0.8, alpha=0.75)
     left.set(xlabel="$t$", ylabel="$x_t$", xlim=(1000, 0), ylim=(-3, 3), xticks=[1000, 500, 0])
     right.hist(
         path[-1], bins=np.linspace(-2.2, 1.6, 62), density=True, orientation="horizontal", color=GREY, alpha=0.55
     )
     x = np.linspace(-2.2, 1.6, 500)
-    right.plot(_density(DATA, x), x, color=INK, lw=1.6)
+    right.plot(density_of(DATA, x), x, color=INK, lw=1.6)
     right.text(1.35, -1.75, "faces", color=ORANGE, ha="center")
     right.text(1.0, 1.35, "trees", color=BLUE, ha="center")
     right.set(xlabel="density of $x_0$", xticks=[0, 1, 2])
@@ -310,7 +300,7 @@ def ddim() -> Figure:
     for ax, eta, name in zip(axes, (1.0, 0.0), (r"$\eta = 1$", r"$\eta = 0$"), strict=True):
         path = np.stack([x[:, 0] for x in _ddim(start, times, eta)])
         for i in range(path.shape[1]):
-            ax.plot(times[::3], path[::3, i], color=_colour(path[-1, i]), lw=0.9, alpha=0.8)
+            ax.plot(times[::3], path[::3, i], color=class_colour(path[-1, i]), lw=0.9, alpha=0.8)
         ax.set(title=name, xlabel="$t$", xlim=(1000, 0), ylim=(-3, 3), xticks=[800, 400, 0])
     axes[0].set_ylabel("$x_t$")
     return fig

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+
+from tinyddpm.mixture import Mixture
 
 matplotlib.use("agg")
 
@@ -21,6 +24,9 @@ VIOLET = "#8a72d8"
 GREY = "#868c96"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, VIOLET, GREY)
 """Each at least 3:1 against white and against the dark page; told apart with any colour vision, in this order."""
+
+VALLEY = -0.35
+"""Left of it a sample of `two_classes` is a face, right of it a tree."""
 
 WIDTH = 6.0
 """Width of every figure in inches. A phone shows it at 0.8 of its size, so 12 pt letters are still 10 px there."""
@@ -83,3 +89,13 @@ def picture(ax: Any, pixels: Any, **options: Any) -> None:
     """
     ax.imshow((pixels.clip(-1, 1) + 1) / 2, **{"cmap": "gray", "vmin": 0, "vmax": 1, **options})
     ax.set_axis_off()
+
+
+def density_of(mixture: Mixture, x: np.ndarray) -> np.ndarray:
+    """The density of a mixture on the line, at points of shape (n,)."""
+    return np.exp(mixture.log_prob(x[:, None]))
+
+
+def class_colour(end: float) -> str:
+    """The colour of a path of `two_classes`, by the class in which it ends."""
+    return ORANGE if end < VALLEY else BLUE

@@ -8,7 +8,7 @@ import torch
 from tinyddpm import forward, train
 from tinyddpm.mixture import two_classes
 
-from .style import BLUE, GREY, INK, ORANGE, Figure, figure
+from .style import BLUE, GREY, INK, ORANGE, Figure, density_of, figure
 
 DATA = two_classes()
 
@@ -75,6 +75,6 @@ def path() -> Figure:
     axes[0].set(xlabel="$t$", ylabel="$x_t$", xlim=(1000, 0))
     axes[1].hist(states[-1], bins=40, range=(-3, 3), density=True, orientation="horizontal", color=GREY)
     x = np.linspace(-3, 3, 400)
-    axes[1].plot(np.exp(DATA.log_prob(x[:, None])), x, color=INK)
+    axes[1].plot(density_of(DATA, x), x, color=INK)
     axes[1].set(xlabel="at $t$ = 0", xticks=[])
     return fig

@@ -14,7 +14,7 @@ from tinyddpm.mixture import two_classes
 from tinyddpm.train import data
 from tinyddpm.vae_vs_vdm import LinearVAE
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, VIOLET, Figure, density_of, figure
 
 DATA = two_classes()
 TRAINED = Path(__file__).parents[2] / "assets" / "vae"
@@ -202,7 +202,7 @@ def _generated(schedule: Schedule, x: np.ndarray) -> np.ndarray:
     density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
     for t in range(schedule.T, 0, -1):
         back = DATA.reverse(x[:, None], schedule[t])
-        share = np.exp(DATA.diffuse(schedule[t].alpha_bar).log_prob(x[:, None])) * dx
+        share = density_of(DATA.diffuse(schedule[t].alpha_bar), x) * dx
         var = share @ back.var()[:, 0]
         kernel = np.exp(-((x[:, None] - back.mean()[:, 0]) ** 2) / (2 * var)) / math.sqrt(2 * math.pi * var)
         density = kernel @ density * dx
@@ -214,7 +214,7 @@ def few_steps() -> Figure:
     x = np.linspace(-5, 5, 1201)
     fig, axes = figure(2, 2, height=3.9, sharex=True, sharey=True)
     for ax, T in zip(axes.flat, (1, 4, 16, 64), strict=True):
-        ax.fill_between(x, np.exp(DATA.log_prob(x[:, None])), color=GREY, alpha=0.35, lw=0)
+        ax.fill_between(x, density_of(DATA, x), color=GREY, alpha=0.35, lw=0)
         ax.plot(x, _generated(forward.cosine(T), x), color=BLUE)
         ax.text(-2.85, 1.7, f"$T = {T}$", color=INK)
         ax.set(xlim=(-3, 2), yticks=[0, 1, 2], ylim=(0, 2.05))
