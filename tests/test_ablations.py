@@ -33,7 +33,9 @@ TINY = partial(Config, T=10, width=8, batch=16)
 
 @pytest.fixture
 def tiny(tmp_path_factory, monkeypatch):
-    """A recipe that takes no time, and a judge that has learned next to nothing: it only has to be the same always."""
+    """A recipe that takes no time, few digits, and a judge that has learned next to nothing but is always the same."""
+    few = data.Data(*(part[:150] for part in data.digits()[:4]))
+    monkeypatch.setitem(data.LOADERS, "digits", lambda: few)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr(judge, "STEPS", 2)
     monkeypatch.setattr(ablations, "Config", TINY)
@@ -182,7 +184,10 @@ def test_without_a_mistake_the_walk_is_the_sampler_and_with_one_it_is_not():
     for name, wrong in made.items():
         x = mistakes.walk(model, schedule, shape, rng(), **{**options, **wrong})
         assert x.shape == shape and not torch.allclose(x, right, atol=0.01), name
-    assert not torch.equal(mistakes.walk(mistakes.blind(model), schedule, shape, rng(), **options), right)
+    config = Config(T=7)
+    told = mistakes.draw(MISTAKES["none"], mistakes.blind(model), config, shape, seed=1)
+    assert np.array_equal(mistakes.draw(MISTAKES["blind"], model, config, shape, seed=1), told)
+    assert not np.array_equal(mistakes.draw(MISTAKES["none"], model, config, shape, seed=1), told)
 
 
 def test_each_mistake_in_training_is_made():
@@ -204,7 +209,7 @@ def test_each_mistake_in_training_is_made():
 
 
 def test_the_loss_of_a_training_is_that_of_its_last_steps(tmp_path):
-    config = Config(steps=60, width=8, batch=8, out=tmp_path / "run")
+    config = TINY(steps=60, out=tmp_path / "run")
     report = loop.fit(config)
     _, loss = mistakes.learn(Mistake("none"), config, data.load("digits"))
     log = [json.loads(line) for line in (tmp_path / "run" / run.LOG).read_text().splitlines()]
@@ -213,14 +218,23 @@ def test_the_loss_of_a_training_is_that_of_its_last_steps(tmp_path):
 
 
 def test_the_mistakes_are_drawn_once(tmp_path, tiny, monkeypatch):
-    chosen = {name: MISTAKES[name] for name in ("none", "silent", "young")}
+    chosen = {name: MISTAKES[name] for name in ("none", "silent", "young", "range", "unclipped")}
+    trained = []
+
+    def learn(mistake, config, found):
+        trained.append((mistake, config.predicts))
+        return mistakes.learn(mistake, config, found)
+
     monkeypatch.setattr(ablations, "MISTAKES", chosen)
+    monkeypatch.setattr(ablations, "learn", learn)
     assert command(tmp_path, "--part", "mistakes") == 0
     results, pictures = ablations.load(tmp_path / "out"), ablations.load_pictures(tmp_path / "out")
     assert [*results["mistakes"]] == [*pictures] == [*chosen]
     for name in chosen:
         assert pictures[name].shape == (ablations.SHOWN, 8, 8) and pictures[name].dtype == np.uint8
     assert not np.array_equal(pictures["none"], pictures["silent"])
+    networks = {"young": "velocity", "range": "velocity", "unclipped": "noise"}  # the others need none of their own
+    assert trained == [(chosen[name], predicts) for name, predicts in networks.items()]
     monkeypatch.delattr(ablations, "draw")
     assert command(tmp_path, "--part", "mistakes") == 0
     assert ablations.load(tmp_path / "out") == results
@@ -251,9 +265,7 @@ def test_a_difference_is_paired_by_seed():
     mean, error, sure = ablations.difference(results, "norm=layer")
     assert_equal(mean, each.mean())
     assert_equal(error, np.sqrt(((each - each.mean()) ** 2).sum() / 2 / 3))
-    assert sure == (stats.ttest_1samp(each, 0).pvalue < 0.05) == True  # noqa: E712
-    apart = np.array([0.02, 0.01, 0.013]) - np.array([0.010, 0.012, 0.014])
-    assert ablations.difference(results, "clip=inf")[2] == (stats.ttest_1samp(apart, 0).pvalue < 0.05) == False  # noqa: E712
+    assert sure
     assert_equal(ablations.difference(results, "loss=sum,clip=inf")[0], 0.001)  # against clip=inf
     assert_equal(ablations.difference(results, "beta-10")[0], 0.1)  # against posterior-10
     assert all(math.isnan(number) for number in ablations.difference(results, "norm=batch")[:2])
@@ -261,6 +273,16 @@ def test_a_difference_is_paired_by_seed():
     mean, error, sure = ablations.difference(results, "norm=layer")
     assert_equal(mean, 0.001)
     assert math.isnan(error) and not sure
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.0005, 0.001, 0.0015, 0.002])
+def test_what_chance_explains_is_told_by_a_t_test(shift):
+    each = shift + 0.001 * np.random.default_rng(0).standard_normal((20, 4))
+    for seeds in each:
+        runs = {f"base/{seed}": {"frechet_distance": 0.0} for seed in range(4)}
+        runs |= {f"norm=layer/{seed}": {"frechet_distance": float(d)} for seed, d in enumerate(seeds)}
+        likely = stats.ttest_1samp(seeds, 0).pvalue >= 0.05
+        assert ablations.difference({"runs": runs}, "norm=layer")[2] != likely
 
 
 def cells(table):

@@ -54,7 +54,7 @@ def walk(
         z = torch.randn(*shape, generator=rng)
         with torch.no_grad():
             x_0 = predicted_x0(x, model(x, torch.full((len(x),), told)), step, predicts).clamp(-clip, clip)
-        x = posterior.mean(x, x_0, step) + scatter(posterior.variance(step)) * z * (place > 1)
+        x = posterior.mean(x, x_0, step) + scatter(posterior.variance(step)) * z  # this variance is 0 at t = 1
     return x
 
 

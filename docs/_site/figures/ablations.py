@@ -84,6 +84,8 @@ def mistakes() -> Figure:
     names = [name for name in MISTAKES if name in pictures]
     rows = -(-len(names) // 3)
     fig, axes = figure(rows, 3, 2.35 * rows)
+    layout: Any = fig.get_layout_engine()
+    layout.set(h_pad=0.05, w_pad=0.02)
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, name in zip(axes.flat, names, strict=False):
@@ -91,9 +93,9 @@ def mistakes() -> Figure:
         tiles = pictures[name][: count**2].reshape(count, count, 8, 8).astype(float)
         framed = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
         ax.imshow(framed.swapaxes(1, 2).reshape(9 * count, 9 * count)[:-1, :-1], cmap="gray", vmin=0, vmax=255)
-        ax.set_title(MISTAKES[name].title, fontsize=11)
-        told = f"loss {measured[name]['loss']:.2f}, distance {measured[name]['frechet_distance']:.2f}"
-        ax.text(0.5, -0.03, told, transform=ax.transAxes, ha="center", va="top", fontsize=9)
+        ax.set_title(MISTAKES[name].title)
+        told = f"loss {measured[name]['loss']:.2f}, distance {measured[name]['frechet_distance']:.3f}"
+        ax.text(0.5, -0.03, told, transform=ax.transAxes, ha="center", va="top", fontsize=10)
     return fig
 
 
