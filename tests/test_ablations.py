@@ -17,18 +17,11 @@ from tinyddpm.train import ablations, data, judge, loop, mistakes, run
 from tinyddpm.train.ablations import ABLATIONS, Job, Options
 from tinyddpm.train.config import Config
 from tinyddpm.train.mistakes import MISTAKES, Mistake
+from tinyddpm.train.tables import renewed
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-TINY = partial(Config, T=10, width=8, batch=16)
+TINY = partial(Config, T=20, width=8, batch=16)
 
 
 @pytest.fixture
@@ -79,7 +72,7 @@ def test_what_the_recipe_does_already_is_not_tried_again(monkeypatch):
 
 
 def test_what_is_measured_is_written_at_once_and_not_measured_again(tmp_path, tiny, monkeypatch, capsys):
-    only = ("--only", "norm=layer", "ddim-10")
+    only = ("--only", "norm=layer", "ddim-20")
     measured, measure = [], ablations.measure
 
     def stopped(job):
@@ -99,7 +92,7 @@ def test_what_is_measured_is_written_at_once_and_not_measured_again(tmp_path, ti
 
     monkeypatch.setattr(ablations, "measure", counted)
     assert command(tmp_path, *only) == 0
-    assert measured[3:] == ["norm=layer/1", "ddim-10/0", "ddim-10/1"]
+    assert measured[3:] == ["norm=layer/1", "ddim-20/0", "ddim-20/1"]
     results = ablations.load(tmp_path / "out")
     assert command(tmp_path, *only) == 0 and len(measured) == 6
     assert ablations.load(tmp_path / "out") == results
@@ -109,10 +102,10 @@ def test_what_is_measured_is_written_at_once_and_not_measured_again(tmp_path, ti
     found, loaded = data.load("digits"), run.load(tmp_path / "runs" / "base-1")
     assert loaded.config == TINY(steps=2, seed=1, out=loaded.path, resume=True, grid_every=math.inf)
     verdicts = [
-        judge.compare(loaded.sample(66, seed, sampler="ddim", steps=10), found)
+        judge.compare(loaded.sample(66, seed, sampler="ddim", steps=20), found)
         for seed in range(ablations.DRAWS, 2 * ablations.DRAWS)
     ]
-    told = results["runs"]["ddim-10/1"]
+    told = results["runs"]["ddim-20/1"]
     assert_equal(told["frechet_distance"], np.mean([verdict.frechet_distance for verdict in verdicts]))
     assert_equal(told["nearest_neighbours"], np.mean([verdict.nearest_neighbours for verdict in verdicts]))
     assert_equal(results["floor"], verdicts[0].frechet_floor)
@@ -121,8 +114,8 @@ def test_what_is_measured_is_written_at_once_and_not_measured_again(tmp_path, ti
 
     # Networks that are gone are trained again for what needs them.
     (loaded.path / run.LAST).unlink()
-    assert command(tmp_path, "--only", "beta-10") == 0
-    assert measured[6:] == ["base/1", "beta-10/0", "beta-10/1"]
+    assert command(tmp_path, "--only", "beta-20") == 0
+    assert measured[6:] == ["base/1", "beta-20/0", "beta-20/1"]
     assert ablations.load(tmp_path / "out")["runs"]["base/1"] == results["runs"]["base/1"]
 
     assert command(tmp_path, steps=3) == 2
@@ -233,7 +226,8 @@ def test_the_mistakes_are_drawn_once(tmp_path, tiny, monkeypatch):
     for name in chosen:
         assert pictures[name].shape == (ablations.SHOWN, 8, 8) and pictures[name].dtype == np.uint8
     assert not np.array_equal(pictures["none"], pictures["silent"])
-    networks = {"young": "velocity", "range": "velocity", "unclipped": "noise"}  # the others need none of their own
+    # What is only drawn wrongly needs no network of its own.
+    networks = {"none": "velocity", "young": "velocity", "range": "velocity", "unclipped": "noise"}
     assert trained == [(chosen[name], predicts) for name, predicts in networks.items()]
     monkeypatch.delattr(ablations, "draw")
     assert command(tmp_path, "--part", "mistakes") == 0
@@ -246,7 +240,7 @@ def test_the_mistakes_are_drawn_once(tmp_path, tiny, monkeypatch):
 def made_up():
     """Results of three seeds; of one that diverges once, and one that always does."""
     far = {"base": (0.010, 0.012, 0.014), "norm=layer": (0.011, 0.0132, 0.0148), "clip=inf": (0.02, 0.01, 0.013)}
-    far |= {"loss=sum,clip=inf": (0.021, 0.0111, 0.0139), "beta-10": (0.5, 0.6, 0.7), "posterior-10": (0.4, 0.5, 0.6)}
+    far |= {"loss=sum,clip=inf": (0.021, 0.0111, 0.0139), "beta-20": (0.5, 0.6, 0.7), "posterior-20": (0.4, 0.5, 0.6)}
     runs = {
         f"{name}/{seed}": {"loss": 0.25, "held_out_loss": 0.2749, "frechet_distance": d, "nearest_neighbours": 0.9}
         for name, distances in far.items()
@@ -267,7 +261,7 @@ def test_a_difference_is_paired_by_seed():
     assert_equal(error, np.sqrt(((each - each.mean()) ** 2).sum() / 2 / 3))
     assert sure
     assert_equal(ablations.difference(results, "loss=sum,clip=inf")[0], 0.001)  # against clip=inf
-    assert_equal(ablations.difference(results, "beta-10")[0], 0.1)  # against posterior-10
+    assert_equal(ablations.difference(results, "beta-20")[0], 0.1)  # against posterior-20
     assert all(math.isnan(number) for number in ablations.difference(results, "norm=batch")[:2])
     results["runs"] = {key: of for key, of in results["runs"].items() if key.endswith("/0")}
     mean, error, sure = ablations.difference(results, "norm=layer")
@@ -313,27 +307,21 @@ def test_the_tables_say_what_was_measured():
         ["`norm=batch`", "3 diverged", "", "", "", ""],
     ]
     assert [row[:3] for row in sampling[2:]] == [
-        ["*In 10 steps*", "", ""],
-        ["`posterior-10`", "0.5000 ± 0.1000", "**+0.4880 ± 0.0566**"],
-        ["`beta-10`", "0.6000 ± 0.1000", "**+0.1000 ± 0.0000** from the line above"],
+        ["*In 20 steps*", "", ""],
+        ["`posterior-20`", "0.5000 ± 0.1000", "**+0.4880 ± 0.0566**"],
+        ["`beta-20`", "0.6000 ± 0.1000", "**+0.1000 ± 0.0000** from the line above"],
     ]
     assert wrong[2:] == [["no noise added", "0.253", "2.2700", "0.74"]]
     assert ablations.changes_table({**results, "runs": {}}) == "Nothing has been measured yet.\n"
 
 
 def test_a_page_gets_its_tables_anew_and_keeps_its_words(tmp_path, tiny, capsys):
-    page = "Above.\n\n<!-- table: mistakes -->\nold\n<!-- end of table -->\n\nBelow.\n\n<!-- table: sampling --><!-- end of table -->\n"
+    page = "Above.\n\n<!-- table: mistakes -->\nold\n<!-- end of table -->\n\nBelow.\n"
     results = made_up()
-    new = ablations.renewed(page, results)
-    assert ablations.mistakes_table(results) in new and ablations.sampling_table(results) in new
-    assert new.startswith("Above.\n\n<!-- table: mistakes -->\n\n| mistake") and "old" not in new
-    assert "\n<!-- end of table -->\n\nBelow.\n\n<!-- table: sampling -->\n\n| sampled" in new
-    assert ablations.renewed(new, results) == new
-    with pytest.raises(ValueError, match="table must be one of changes, sampling, mistakes, got 'change'"):
-        ablations.renewed(page.replace("mistakes", "change"), results)
+    assert ablations.mistakes_table(results) in renewed(page, ablations.tables(results))
     file = tmp_path / "page.md"
     file.write_text(page, "utf-8")
     assert command(tmp_path, "--part", "tables", "--page", str(file)) == 0
-    assert file.read_text("utf-8") == ablations.renewed(page, {"runs": {}, "mistakes": {}})
+    assert file.read_text("utf-8") == renewed(page, ablations.tables({"runs": {}, "mistakes": {}}))
     assert command(tmp_path, "--part", "tables", "--page", str(tmp_path / "none.md")) == 2
     assert "none.md" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import forward, posterior
 from ..equation import sqrt
-from . import Model, loop, predicted_x0, run, visited_times
+from . import Model, loop, predicted_x0, visited_times
 from .config import Config
 from .data import Data
 
@@ -90,6 +90,9 @@ class Mistake:
 
 VELOCITY = {"predicts": "velocity"}
 
+STEPS = 50
+"""How many times are visited: ancestral steps need more than those of second order."""
+
 MISTAKES = {
     "none": Mistake("no mistake"),
     "noise": Mistake("velocity read as noise", {"predicts": "noise"}, VELOCITY),
@@ -126,7 +129,5 @@ def draw(mistake: Mistake, model: Model, config: Config, shape: Sequence[int], s
     """Samples, drawn with a mistake."""
     model = blind(model) if mistake.trainer is Blind else model
     rng, schedule = torch.Generator().manual_seed(seed), config.noise_schedule()
-    samples = walk(
-        model, schedule, shape, rng, min(run.STEPS, config.T), **{"predicts": config.predicts, **mistake.walk}
-    )
+    samples = walk(model, schedule, shape, rng, min(STEPS, config.T), **{"predicts": config.predicts, **mistake.walk})
     return samples.clamp(-1, 1).numpy()
