@@ -457,6 +457,25 @@ def test_a_learned_variance_at_its_ends_is_one_of_the_two(schedule, part, v):
         train.sample(model, schedule, (3, 1, 2), seeded(1), variance="learned")
 
 
+@checks(train.sample_path)
+def test_no_learned_variance_is_too_large_for_the_last_step():
+    """Nothing teaches it at t = 1, where the smaller of the two is 0: the step is the mean alone."""
+    schedule = forward.linear(5)
+    model, options = ideal(schedule, 0.0, 0.4), {"clip": None, "dtype": torch.float64}
+
+    def at_last(v):
+        said = with_variance(model, 1.0)
+
+        def answer(x_t, t):
+            made = said(x_t, t)
+            made[:, 1:] = torch.where(t[:, None, None] == 1, v, made[:, 1:])
+            return made
+
+        return train.sample(answer, schedule, (3, 1, 2), seeded(1), variance="learned", **options)
+
+    assert torch.equal(at_last(3.0), at_last(-1.0)) and at_last(3.0).isfinite().all()
+
+
 # Few steps, guidance, and the way there and back. --------------------------------------------------------------------
 
 

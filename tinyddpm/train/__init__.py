@@ -324,9 +324,11 @@ def sample_path(
             if sampler == "second_order" and before is not None and i > 1:
                 x_s = second_order_step(x, x_0, *before, step.alpha_bar, step.alpha_bar_prev)
             elif sampler == "ancestral":
-                var = step.beta if variance == "beta" else posterior.variance(step)
-                var = var if v is None else posterior.interpolated_variance((v + 1) / 2, step)
-                x_s = forward.reparameterize(posterior.mean(x, x_0, step), var, z if i > 1 else 0 * z)
+                x_s = posterior.mean(x, x_0, step)
+                if i > 1:  # no noise at the last step: it would stay
+                    var = step.beta if variance == "beta" else posterior.variance(step)
+                    var = var if v is None else posterior.interpolated_variance((v + 1) / 2, step)
+                    x_s = forward.reparameterize(x_s, var, z)
             else:
                 noise = forward.predict_noise(x, x_0, step)
                 fresh = eta if sampler == "ddim" else 0.0

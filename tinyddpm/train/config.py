@@ -119,7 +119,7 @@ class Config:
     device: str = "auto"
     """auto, cpu, cuda: auto takes the GPU if there is one, with bfloat16 where it has that"""
     compile: bool = False
-    """compile the network first: worth a minute's wait in a long run on a GPU"""
+    """compile the network first, on a GPU with CUDA graphs: worth a minute's wait in a long run"""
 
     def check(self) -> Config:
         """Refuse what cannot be run, before anything is computed or written; gives the config back.

@@ -101,7 +101,9 @@ class Trainer:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.half = cuda and torch.cuda.is_bf16_supported()
-        self.net: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+        # CUDA graphs; not with several processes, whose messages run beside the network.
+        mode = "reduce-overhead" if cuda and processes == 1 else "default"
+        self.net: nn.Module = torch.compile(self.model, mode=mode) if config.compile else self.model  # type: ignore[assignment]
         if processes > 1:
             self.net = DistributedDataParallel(self.net, device_ids=[device.index] if cuda else None)
         self.optimiser = optimiser(config, list(self.model.parameters()))
