@@ -410,3 +410,13 @@ def test_chapter_4_says_what_its_command_found():
     alive = {var: active for var, *active in counts}
     assert alive[3.0] == [0, 0] and alive[0.1] == [10, 16]
     assert "10 at a variance of 0.1, where the linear model keeps all 16" in page
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_the_tables_of_the_benchmark_are_those_that_it_measured(page):
+    """What `python -m tinyddpm.train.benchmark` wrote, and what the page says that it wrote."""
+    text, folder = page.read_text("utf-8"), DOCS / "assets" / "benchmark"
+    if "<!-- benchmark:" in text:
+        from tinyddpm.train import benchmark  # with torch, which the proofs do without
+
+        assert benchmark.renewed(text, benchmark.load(folder)) == text

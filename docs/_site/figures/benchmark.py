@@ -1,0 +1,95 @@
+"""The figures of chapter 6 that show what `python -m tinyddpm.train.benchmark` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from tinyddpm.train import benchmark
+
+from .style import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, Figure, figure
+
+MEASURED = Path(__file__).parents[2] / "assets" / "benchmark"
+
+COLORS = dict(zip((benchmark.OURS, *benchmark.PEERS), (BLUE, ORANGE, GREEN, PINK), strict=True))
+
+
+def quality() -> Figure:
+    """The distance of every run against the seconds that it was trained; a line goes through the means."""
+    results = benchmark.load(MEASURED)
+    fig, ax = figure(1, 1, 3.6)
+    ends = {}
+    for name, by_budget in benchmark.runs(results).items():
+        color = COLORS[name.partition(",")[0]]
+        far = {budget: [each["frechet_distance"] for each in runs] for budget, runs in by_budget.items()}
+        means = [np.mean(of) for of in far.values()]
+        ax.plot([*far], means, color=color, linestyle=":" if name == benchmark.OURS else "-")
+        for budget, of in far.items():
+            ax.plot([budget] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
+        ends[name] = (means[-1], color)
+    _floor(ax, results)
+    _plain(ax.yaxis)
+    budgets = sorted({budget for by_budget in benchmark.runs(results).values() for budget in by_budget})
+    ax.set(xscale="log", xlabel="seconds of training", ylabel="Fréchet distance")
+    ax.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
+    ax.xaxis.set_minor_locator(NullLocator())
+    _name(ax, budgets[-1], ends)
+    return fig
+
+
+def sampling() -> Figure:
+    """One run drawn from in several ways: the distance against network calls, and against seconds."""
+    results = benchmark.load(MEASURED)
+    fig, (by_calls, by_time) = figure(1, 2, 3.4, sharey=True)
+    for (way, color), marker in zip(zip(benchmark.SAMPLERS, PALETTE, strict=False), "osD^", strict=False):
+        drawn = [(int(calls), found) for (name, calls), found in benchmark.of(results, "sampling") if name == way]
+        drawn.sort(key=lambda one: one[0])
+        far = [np.mean(found["frechet_distances"]) for _, found in drawn]
+        sd = [np.std(found["frechet_distances"], ddof=1) for _, found in drawn]
+        options: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4}
+        by_calls.errorbar([calls for calls, _ in drawn], far, sd, **options)
+        by_time.errorbar([found["seconds"] for _, found in drawn], far, sd, **options, label=way.replace("_", " "))
+    for ax, label in ((by_calls, "network calls"), (by_time, f"seconds for {benchmark.SAMPLES:,} samples")):
+        ax.set(xscale="log", xlabel=label)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        _floor(ax, results)
+    _plain(by_calls.yaxis)
+    by_calls.set_ylabel("Fréchet distance")
+    fig.legend(loc="outside lower center", ncols=4)
+    return fig
+
+
+def _floor(ax: Any, results: benchmark.Results) -> None:
+    """The band where real samples lie: between two halves of them, and draws from what was trained on."""
+    floor = results["measured"]["floors"]
+    ax.axhspan(np.mean(floor["halves"]), np.mean(floor["drawn"]), color=GREY, alpha=0.3, linewidth=0)
+
+
+def _plain(axis: Any) -> None:
+    """A logarithmic axis with numbers that are not powers of ten."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _name(ax: Any, x: float, ends: dict[str, tuple[float, str]]) -> None:
+    """The name of each line at its right end, moved apart where two would touch."""
+    low, high = np.log(ax.get_ylim())
+    gap, place = 0.075 * (high - low), low - 1.0
+    for name, (y, color) in sorted(ends.items(), key=lambda end: end[1][0]):
+        place = max(np.log(y), place + gap)
+        ax.annotate(
+            name.replace(", ", ",\n"),
+            (x, np.exp(place)),
+            (8, 0),
+            textcoords="offset points",
+            color=color,
+            va="center",
+            fontsize=11,
+            linespacing=1,
+        )
