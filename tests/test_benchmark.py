@@ -13,6 +13,7 @@ from tinyddpm import cli
 from tinyddpm.train import benchmark, data, judge, loop, metrics, peers, run
 from tinyddpm.train.benchmark import OURS, TOLD
 from tinyddpm.train.config import Config
+from tinyddpm.train.tables import renewed, table
 from tinyddpm.train.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -203,8 +204,8 @@ def measured(stubs, monkeypatch):
 
     monkeypatch.setattr(benchmark, "apart", measure)
     monkeypatch.setattr(benchmark, "ours", lambda work, **settings: measure("ours", settings))
-    for table in benchmark.TABLES:
-        monkeypatch.setitem(benchmark.TABLES, table, lambda results: "a table\n")
+    for name in benchmark.TABLES:
+        monkeypatch.setitem(benchmark.TABLES, name, lambda results: "a table\n")
     return names
 
 
@@ -392,25 +393,35 @@ def test_on_a_gpu_the_most_is_that_of_bfloat16():
 
 def test_tables_of_a_benchmark_that_has_just_begun():
     results = {**made_up(), "measured": {}}
-    for name, table in benchmark.TABLES.items():
-        assert (table(results) == "Nothing has been measured yet.\n") == (name != "machine")
+    for name, made in benchmark.TABLES.items():
+        assert (made(results) == "Nothing has been measured yet.\n") == (name != "machine")
     results["measured"] = {name: of for name, of in made_up()["measured"].items() if name.startswith(("speed", "samp"))}
     del results["measured"]["sampling/ancestral/1000"], results["measured"]["sampling/ancestral/20"]
     assert [row[5] for row in cells(benchmark.speed_table(results))] == ["", ""]
     assert [row[4] for row in cells(benchmark.sampling_table(results))] == [""]
 
 
-def test_the_tables_of_a_page_are_renewed(tmp_path, capsys):
+def test_a_page_shows_the_tables_that_it_names(tmp_path, capsys):
     page = tmp_path / "page.md"
-    text = "Before.\n\n<!-- benchmark: speed -->\n\nan old table\n\n<!-- end of benchmark -->\n\nAfter.\n"
-    page.write_text(text)
+    text = "Before.\n\n<!-- table: speed -->\n\nan old table\n\n<!-- end of table -->\n\nAfter.\n"
+    page.write_text(text + "<!-- table: of others -->\n<!-- end of table -->\n")
     (tmp_path / "results.json").write_text(json.dumps(made_up()))
     assert benchmark.main(["--out", str(tmp_path), "--parts", "--page", str(page)]) == 0
     new = page.read_text()
-    assert new == text.replace("an old table\n", benchmark.speed_table(made_up()))
-    assert benchmark.renewed(new, made_up()) == new and benchmark.speed_table(made_up()) in capsys.readouterr().out
-    with pytest.raises(ValueError, match="benchmark must be one of machine, speed, quality, sampling, got 'taste'"):
-        benchmark.renewed(text.replace("speed", "taste"), made_up())
+    assert new.startswith(text.replace("an old table\n", benchmark.speed_table(made_up()))) and "of others" in new
+    assert (
+        renewed(new, benchmark.tables(made_up())) == new and benchmark.speed_table(made_up()) in capsys.readouterr().out
+    )
+
+
+def test_a_table_and_a_page():
+    page = "a\n<!-- table: one -->\nold\n<!-- end of table -->\nb\n<!-- table: two -->\nleft\n<!-- end of table -->\n"
+    made = table(["name", "value:"], [["x", "1"]])
+    assert made == "| name | value |\n| ---- | ----: |\n| x    | 1     |\n"
+    new = renewed(page, {"one": made})
+    assert f"<!-- table: one -->\n\n{made}\n<!-- end of table -->" in new and "old" not in new and "left" in new
+    assert renewed(new, {"one": made}) == new
+    assert table(["name"], []) == "Nothing has been measured yet.\n"
 
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")

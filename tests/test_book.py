@@ -412,11 +412,14 @@ def test_chapter_4_says_what_its_command_found():
     assert "10 at a variance of 0.1, where the linear model keeps all 16" in page
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
-def test_the_tables_of_the_benchmark_are_those_that_it_measured(page):
-    """What `python -m tinyddpm.train.benchmark` wrote, and what the page says that it wrote."""
-    text, folder = page.read_text("utf-8"), DOCS / "assets" / "benchmark"
-    if "<!-- benchmark:" in text:
-        from tinyddpm.train import benchmark  # with torch, which the proofs do without
+def test_the_tables_of_chapter_6_are_those_that_were_measured():
+    """What the ablations and the benchmark wrote, and what the page says that they wrote."""
+    from tinyddpm.train import ablations, benchmark  # with torch, which the proofs do without
+    from tinyddpm.train.tables import renewed
 
-        assert benchmark.renewed(text, benchmark.load(folder)) == text
+    text, tables = (DOCS / "train.md").read_text("utf-8"), {}
+    for command in (ablations, benchmark):
+        found = DOCS / "assets" / command.__name__.rpartition(".")[2] / "results.json"
+        tables |= command.tables(json.loads(found.read_text("utf-8")))
+    named = re.findall(r"<!-- table: (\w+) -->", text)
+    assert sorted(named) == sorted(tables) and renewed(text, tables) == text

@@ -15,7 +15,7 @@ import array_api_compat
 from .. import elbo, forward, posterior
 from ..elbo import PREDICTS, predicted_x0
 from ..equation import Array, equation, log, sqrt
-from ..forward import Schedule, check_operands
+from ..forward import Schedule, check_name, check_operands, check_shape
 
 if TYPE_CHECKING:  # the command line reads this chapter for its help, and torch takes long to import
     import torch
@@ -106,10 +106,10 @@ def training_loss(
     Returns:
         The squared norm for each sample, shape (batch,): a sum over the data's dimensions, no mean yet.
     """
-    _check_name("predicts", predicts, PREDICTS)
-    _check_shape("noise", noise, x_0.shape)
+    check_name("predicts", predicts, PREDICTS)
+    check_shape("noise", noise, x_0.shape)
     step = schedule.at(t, like=x_0)
-    answer = _check_shape("model(x_t, t)", model(forward.diffuse(x_0, noise, step), t), x_0.shape)
+    answer = check_shape("model(x_t, t)", model(forward.diffuse(x_0, noise, step), t), x_0.shape)
     target = {"noise": noise, "x_0": x_0, "velocity": forward.velocity(x_0, noise, step)}[predicts]
     return ((target - answer) ** 2).reshape(x_0.shape[0], -1).sum(1)
 
@@ -302,15 +302,15 @@ def sample_path(
     """
     import torch
 
-    _check_name("sampler", sampler, SAMPLERS)
-    _check_name("variance", variance, VARIANCES)
-    _check_name("predicts", predicts, PREDICTS)
+    check_name("sampler", sampler, SAMPLERS)
+    check_name("variance", variance, VARIANCES)
+    check_name("predicts", predicts, PREDICTS)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0, or None, got {clip!r}")
     times = visited_times(schedule.T, schedule.T if steps is None else steps)
     respaced = forward.respace(schedule, times)  # the betas of the steps between two visited times are merged
     x = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
-    x = x if start is None else _check_shape("start", start, shape)
+    x = x if start is None else check_shape("start", start, shape)
     before: tuple[Any, float] | None = None  # the last x_0, and alpha_bar there
     yield x
     for i in range(len(times), 0, -1):
@@ -318,7 +318,7 @@ def sample_path(
         z = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
         with torch.no_grad():
             answer, v = _halves(model(x, t), x) if variance == "learned" else (model(x, t), None)
-            answer = _check_shape("model(x_t, t)", answer, x.shape)
+            answer = check_shape("model(x_t, t)", answer, x.shape)
             x_0 = predicted_x0(x, answer, step, predicts)  # every step goes by x_0: it is known at alpha_bar = 0 too
             x_0 = x_0 if clip is None else x_0.clamp(-clip, clip)
             if sampler == "second_order" and before is not None and i > 1:
@@ -387,13 +387,13 @@ def encode(model: Model, schedule: Schedule, x_0: Array, steps: int | None = Non
     """
     import torch
 
-    _check_name("predicts", predicts, PREDICTS)
+    check_name("predicts", predicts, PREDICTS)
     times = visited_times(schedule.T, schedule.T if steps is None else steps)
     x, kept = x_0, 1.0
     with torch.no_grad():
         for s, t in zip([times[0], *times], times, strict=False):
             step, to = schedule[s], schedule[t].alpha_bar
-            answer = _check_shape("model(x_t, t)", model(x, torch.full((len(x),), s, device=x.device)), x.shape)
+            answer = check_shape("model(x_t, t)", model(x, torch.full((len(x),), s, device=x.device)), x.shape)
             noise = forward.predict_noise(x, predicted_x0(x, answer, step, predicts), step)
             x, kept = posterior.ddim_encode_step(x, noise, kept, to), to
     return x
@@ -422,19 +422,8 @@ def interpolate(a: Array, b: Array, share: Array) -> Array:
 
 def _halves(answer: Array, x_t: Array) -> tuple[Array, Array]:
     """The two halves of an answer with twice the channels."""
-    _check_shape("model(x_t, t)", answer, (x_t.shape[0], 2 * x_t.shape[1], *x_t.shape[2:]))
+    check_shape("model(x_t, t)", answer, (x_t.shape[0], 2 * x_t.shape[1], *x_t.shape[2:]))
     return answer[:, : x_t.shape[1]], answer[:, x_t.shape[1] :]
-
-
-def _check_name(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def _check_shape(name: str, value: Array, shape: Any) -> Array:
-    if tuple(value.shape) != tuple(shape):
-        raise ValueError(f"{name} must have the shape {tuple(shape)}, got {tuple(value.shape)}")
-    return value
 
 
 # The measures of quality come last in the chapter.

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..cli import keep_memory
 from ..files import write
-from . import _check_name, data, judge, loop, metrics, run
+from ..forward import check_name
+from . import data, judge, loop, metrics, run
 from .config import Config
 from .peers import PEERS, Peer, size_of
+from .tables import renewed, table
 
 Results: TypeAlias = dict[str, Any]
 """`machine`, which names it, and `measured`: the figures of each measurement and the `settings` it was made with."""
@@ -124,7 +126,7 @@ class Options:
         names = {"parts": (self.parts, PARTS), "peers": (self.peers, tuple(PEERS))}
         for name, (values, allowed) in (names | {"peer_steps": (tuple(self.peer_steps), tuple(PEERS))}).items():
             for value in values:
-                _check_name(name, value, allowed)
+                check_name(name, value, allowed)
         numbers: dict[str, tuple[float, ...]] = {"budgets": self.budgets, "calls": self.calls, "seeds": (self.seeds,)}
         numbers |= {"peer_rate": (self.peer_rate,), "timing": (self.timing,)}
         for name, each in (numbers | {"peer_steps": (1, *self.peer_steps.values())}).items():
@@ -469,7 +471,9 @@ def machine_table(results: Results) -> str:
     if "threads" in measured:
         rows.append(["threads", str(measured["threads"])])
     units = {name: "GB/s" if name == "copy" else "GFLOP/s" for name in measured["peaks"]}
-    return _table(["", ""], rows + [[name, f"{most:,.0f} {units[name]}"] for name, most in measured["peaks"].items()])
+    return table(
+        ["what", "how much:"], rows + [[name, f"{most:,.0f} {units[name]}"] for name, most in measured["peaks"].items()]
+    )
 
 
 def speed_table(results: Results) -> str:
@@ -482,8 +486,8 @@ def speed_table(results: Results) -> str:
         millions, share = found["parameters"] / 1e6, f"{found['gflops'] / peak:.0%}" if peak > 0 else ""
         speeds = [f"{found[figure] or np.nan:,.0f}" for figure in ("images_per_second", "gflops", "memory_mb")]
         rows.append([size, ", ".join(name), f"{millions:.2f}", *speeds[:2], share, speeds[2]])
-    head = ["pictures", "trainer", "parameters (M)", "images/s", "GFLOP/s", "of the most", "memory (MB)"]
-    return _table(head, rows, 2)
+    head = ["pictures", "trainer", "parameters (M):", "images/s:", "GFLOP/s:", "of the most:", "memory (MB):"]
+    return table(head, rows)
 
 
 def quality_table(results: Results) -> str:
@@ -503,9 +507,17 @@ def quality_table(results: Results) -> str:
     ):
         if key in floor:
             rows.append([f"*{title}*", "", str(len(floor[key])), "", spread(floor[key]), "", "", ""])
-    return _table(
-        ["trainer", "seconds", "runs", "steps", "Fréchet distance", "neighbours", "sampling (s)", "memory (MB)"], rows
-    )
+    head = [
+        "trainer",
+        "seconds:",
+        "runs:",
+        "steps:",
+        "Fréchet distance:",
+        "neighbours:",
+        "sampling (s):",
+        "memory (MB):",
+    ]
+    return table(head, rows)
 
 
 def sampling_table(results: Results) -> str:
@@ -518,7 +530,7 @@ def sampling_table(results: Results) -> str:
         ratio = statistics.fmean(figures["frechet_distances"]) / truth
         far = spread(figures["frechet_distances"])
         rows.append([way, str(calls), f"{figures['seconds']:.1f}", far, f"{ratio:.2f}" if most else ""])
-    return _table(["sampler", "calls", f"seconds for {SAMPLES:,}", "Fréchet distance", "ratio"], rows)
+    return table(["sampler", "calls:", f"seconds for {SAMPLES:,}:", "Fréchet distance:", "ratio:"], rows)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -527,36 +539,18 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.4f}{of_several}"
 
 
-def _table(head: list[str], rows: Iterable[list[str]], words: int = 1) -> str:
-    """A table in Markdown: so many columns of words, then numbers, which stand at the right."""
-    lines = [head, *rows]
-    if len(lines) == 1:
-        return "Nothing has been measured yet.\n"
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [str.ljust if i < words else str.rjust for i in range(len(head))]
-    text = [[side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)] for line in lines]
-    text.insert(1, ["-" * width if i < words else "-" * (width - 1) + ":" for i, width in enumerate(widths)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in text)
-
-
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "speed": speed_table,
     "quality": quality_table,
-    "sampling": sampling_table,
+    "calls": sampling_table,
 }
-"""What can stand on a page, between `<!-- benchmark: NAME -->` and `<!-- end of benchmark -->`."""
+"""What can stand on a page."""
 
 
-def renewed(page: str, results: Results) -> str:
-    """A page with its tables as the results have them."""
-
-    def table(found: re.Match[str]) -> str:
-        _check_name("benchmark", found[2], tuple(TABLES))
-        return f"{found[1]}\n\n{TABLES[found[2]](results)}\n{found[3]}"
-
-    pattern = r"(<!-- benchmark: (\w+) -->).*?(<!-- end of benchmark -->)"
-    return re.sub(pattern, table, page, flags=re.DOTALL)
+def tables(results: Results) -> dict[str, str]:
+    """The tables that a page can show, as Markdown."""
+    return {name: made(results) for name, made in TABLES.items()}
 
 
 # The command. --------------------------------------------------------------------------------------------------------
@@ -574,10 +568,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         results = benchmark(options.check())
-        for table in TABLES.values():
-            print(f"\n{table(results)}", end="")
+        print("", *tables(results).values(), sep="\n")
         if options.page is not None:
-            page = renewed(options.page.read_text("utf-8"), results).encode()
+            page = renewed(options.page.read_text("utf-8"), tables(results)).encode()
             write(options.page, lambda file: file.write(page))
     except KeyboardInterrupt:
         print("\ntinyddpm: interrupted; what was measured is kept", file=sys.stderr)

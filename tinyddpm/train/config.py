@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import forward
-from ..forward import Schedule
-from . import PREDICTS, _check_name
-from .data import CONDITIONS, check_name
+from ..forward import Schedule, check_name
+from . import PREDICTS
+from .data import CONDITIONS, check_data
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": tuple(forward.SCHEDULES),
@@ -127,10 +127,10 @@ class Config:
         Raises:
             ValueError: naming the field, what it was and what is allowed.
         """
-        check_name(self.data)
+        check_data(self.data)
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) is not None:
-                _check_name(name, value, allowed)
+                check_name(name, value, allowed)
         self.noise_schedule()
         lowest = {
             "seed": 0,

@@ -237,7 +237,7 @@ LOADERS: dict[str, Callable[[], Data]] = {
 """The data sets, by name."""
 
 
-def check_name(name: str) -> None:
+def check_data(name: str) -> None:
     """Refuse what is neither the name of a data set nor a file or folder that is there."""
     if name not in LOADERS and not (Path(name).is_dir() or (Path(name).is_file() and name.endswith((".npz", ".npy")))):
         raise ValueError(f"data must be one of {', '.join(LOADERS)}, an .npz or .npy, or a folder, got {name!r}")
@@ -250,7 +250,7 @@ def load(name: str, held_out: float = 0.0) -> Data:
         ValueError: when there is none of that name, or what is there cannot be trained on.
         OSError: when it has to be fetched and cannot be.
     """
-    check_name(name)
+    check_data(name)
     if name in LOADERS:
         return LOADERS[name]()
     return folder(Path(name), held_out) if Path(name).is_dir() else file(Path(name), held_out)

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from ..files import write
-from . import _check_name, guided, sample_path
+from ..forward import check_name
+from . import guided, sample_path
 from .config import CHOICES, FREE, Config
 from .unet import MLP, UNet
 
@@ -190,7 +191,7 @@ def device_of(kind: str) -> torch.device:
     Raises:
         ValueError: when there is no such device here.
     """
-    _check_name("device", kind, CHOICES["device"])
+    check_name("device", kind, CHOICES["device"])
     cuda = torch.cuda.is_available()
     if kind == "cuda" and not cuda:
         raise ValueError("device must be cpu or auto here: PyTorch finds no GPU")

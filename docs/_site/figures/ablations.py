@@ -1,0 +1,106 @@
+"""The figures of chapter 6 that show what `python -m tinyddpm.train.ablations` wrote."""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from tinyddpm.train import ablations
+from tinyddpm.train.mistakes import MISTAKES
+
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+
+MEASURED = Path(__file__).parents[2] / "assets" / "ablations"
+
+
+FAR = 10
+"""What is so many times as far as the recipe is written as a number, at the edge."""
+
+
+def changes() -> Figure:
+    """The Fréchet distance of every network, a row for each change; orange where chance does not explain it."""
+    results = ablations.load(MEASURED)
+    measured = {key.rpartition("/")[0] for key in results["runs"]}
+    names = [name for name, of in ablations.ABLATIONS.items() if name in measured and not of.sampling]
+    labels = [textwrap.fill(name.replace("optimiser=", "").replace(",", ", "), 24) for name in names]
+    asked = [ablations.ABLATIONS[name].question for name in names]
+    heights = np.array([1 + 1.1 * label.count("\n") for label in labels])
+    gaps = np.array([0.0, *(0.5 * (one != other) for one, other in pairwise(asked))])
+    places = np.cumsum(heights + gaps) - heights / 2
+    recipe = [*ablations.by_seed(results, "base").values()]
+    edge = FAR * np.mean(recipe)
+    fig, ax = figure(1, 1, 0.7 + 0.18 * (places[-1] + 1))
+    ax.axvspan(min(recipe), max(recipe), color=GREY, alpha=0.3, linewidth=0)
+    ax.axvline(results["floor"], color=INK, linewidth=1, linestyle=":")
+    for name, place in zip(names, places, strict=True):
+        far = np.array([*ablations.by_seed(results, name).values()])
+        color = ORANGE if name != "base" and ablations.difference(results, name)[2] else BLUE
+        near = far[far < edge]
+        ax.plot(near, np.full(len(near), place), "o", color=color, markersize=4.5, alpha=0.8, markeredgewidth=0)
+        if len(near) < len(far) or not len(far):
+            told = f"{np.mean(far):.2g}" if len(far) else "diverged"
+            ax.text(edge, place, f"{told} \u2192", color=color, ha="right", va="center", fontsize=11)
+        else:
+            ax.plot(np.mean(far), place, "|", color=INK, markersize=9)
+    ax.set(xscale="log", xlim=(0.8 * results["floor"], edge), ylim=(places[-1] + 1, -0.3), xlabel="Fréchet distance")
+    ax.set_yticks(
+        places, ["the recipe" if name == "base" else label for name, label in zip(names, labels, strict=True)]
+    )
+    for label in ax.get_yticklabels():
+        label.set(linespacing=1, fontsize=11)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    _plain(ax.xaxis)
+    return fig
+
+
+def sampling() -> Figure:
+    """The same networks, sampled in several ways and numbers of steps."""
+    results = ablations.load(MEASURED)
+    steps = sorted(ablations.STEPS)
+    fig, ax = figure(1, 1, 3.2)
+    ax.axhline(results["floor"], color=INK, linewidth=1, linestyle=":")
+    for way, color in zip(ablations.SAMPLING, (BLUE, ORANGE, GREY, GREEN, PINK, VIOLET), strict=False):
+        far = [(place, [*ablations.by_seed(results, f"{way}-{count}").values()]) for place, count in enumerate(steps)]
+        far = [(place, of) for place, of in far if of]
+        ax.plot([place for place, _ in far], [np.mean(of) for _, of in far], color=color, label=way.replace("_", " "))
+        for place, of in far:
+            ax.plot([place] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
+    ax.set(yscale="log", xlabel="steps", ylabel="Fréchet distance")
+    ax.set_xticks(range(len(steps)), [str(count) for count in steps])
+    _plain(ax.yaxis)
+    fig.legend(loc="outside lower center", ncols=3)
+    return fig
+
+
+def mistakes() -> Figure:
+    """Digits drawn with each mistake."""
+    measured, pictures = ablations.load(MEASURED)["mistakes"], ablations.load_pictures(MEASURED)
+    names = [name for name in MISTAKES if name in pictures]
+    rows = -(-len(names) // 3)
+    fig, axes = figure(rows, 3, 2.35 * rows)
+    layout: Any = fig.get_layout_engine()
+    layout.set(h_pad=0.05, w_pad=0.02)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, name in zip(axes.flat, names, strict=False):
+        count = int(len(pictures[name]) ** 0.5)
+        tiles = pictures[name][: count**2].reshape(count, count, 8, 8).astype(float)
+        framed = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+        ax.imshow(framed.swapaxes(1, 2).reshape(9 * count, 9 * count)[:-1, :-1], cmap="gray", vmin=0, vmax=255)
+        ax.set_title(MISTAKES[name].title)
+        told = f"loss {measured[name]['loss']:.2f}, distance {measured[name]['frechet_distance']:.3f}"
+        ax.text(0.5, -0.03, told, transform=ax.transAxes, ha="center", va="top", fontsize=10)
+    return fig
+
+
+def _plain(axis: Any) -> None:
+    """Numbers without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())

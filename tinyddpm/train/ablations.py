@@ -1,0 +1,435 @@
+"""Chapter 6, its experiments: the recipe with one thing changed at a time, and with one mistake made in it.
+
+    python -m tinyddpm.train.ablations --workers 2
+    python -m tinyddpm.train.ablations --part mistakes
+    python -m tinyddpm.train.ablations --part tables --page docs/train.md
+
+Every network is trained for the same number of steps, so that no result depends on how busy the machine was. A result
+is written down as soon as it is there, and not computed again: the command can be stopped at any time, and repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stderr
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+import tyro
+from scipy import stats
+
+from ..files import write
+from ..forward import from_unit_range
+from . import data, judge, loop, run
+from .config import FREE, Config
+from .data import Data
+from .mistakes import MISTAKES, draw, learn
+from .tables import renewed, table
+
+Changes: TypeAlias = dict[str, Any]
+Results: TypeAlias = dict[str, Any]
+"""What stands in results.json: the recipe's settings, the floor, and for each run and each mistake its figures."""
+
+RESULTS, PICTURES = "results.json", "pictures.npz"
+
+# What is changed. ----------------------------------------------------------------------------------------------------
+
+FREELY: Changes = {"clip": math.inf}
+LAMB: Changes = {"optimiser": "lamb", "lr": 1e-3}
+DESCENT: Changes = {"optimiser": "sgd", "lr": 2e-3, **FREELY}
+
+QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
+    # The advice: "the loss must be the squared norm; as a mean over the pixels it is so small that gradients get lost".
+    # Adam and LAMB divide every gradient by its own size, so a sum differs from a mean only beside numbers that do not
+    # scale with it: the limit of clipping, and their eps, 1e-8 and 1e-6. Hence both with and without clipping. To plain
+    # descent a sum over 64 pixels is a rate 64 times as high.
+    ("Sum or mean of the squares?", {}, ({"loss": "sum"}, FREELY)),
+    ("Sum or mean, not clipped?", FREELY, ({"loss": "sum", **FREELY},)),
+    ("Sum or mean, by plain descent?", DESCENT, ({"loss": "sum", **DESCENT},)),
+    ("Normalised over what?", {}, tuple({"norm": norm} for norm in ("group", "layer", "instance", "batch"))),
+    ("How is the time told?", {}, ({"time": "sinusoidal"}, {"time": "learned"})),
+    ("How do the bridges arrive?", {}, ({"skips": "concatenate"}, {"skips": "add"})),
+    ("Which optimiser?", {}, ({"optimiser": "adamw", "lr": 2e-3}, {"optimiser": "adamw", "lr": 1e-3})),
+    ("LAMB, at which rate?", {}, (LAMB, {"optimiser": "lamb", "lr": 1e-2})),
+    ("Which times are trained?", {}, tuple({"times": times} for times in ("stratified", "uniform", "importance"))),
+    ("Which times count more?", {}, tuple({"weighting": times} for times in ("equal", "min_snr", "bound"))),
+    ("What is predicted?", {}, tuple({"predicts": answer} for answer in ("velocity", "noise", "x_0"))),
+    ("Which schedule?", {}, ({"schedule": "cosine"}, {"schedule": "linear"})),
+    ("Which weights draw?", {}, ({"ema": None}, {"ema": 0.9999}, {"ema": 0.0})),
+    ("What is told of a picture?", {}, tuple({"conditional": told} for told in ("labels", "clusters", "nothing"))),
+    ("Are pictures moved?", {}, ({"shift": 1}, {"shift": 0})),
+    ("Is attention needed?", {}, ({"attention": True}, {"attention": False})),
+    ("Is some of it left out?", {}, ({"dropout": 0.0}, {"dropout": 0.1})),
+)
+"""What is asked, what the answers are compared with, and the answers. One that is the recipe's own is left out."""
+
+SAMPLING: dict[str, Changes] = {
+    "posterior": {"sampler": "ancestral", "variance": "posterior"},
+    "beta": {"sampler": "ancestral", "variance": "beta"},
+    "unclipped": {"sampler": "ancestral", "variance": "posterior", "clip": None},
+    "ddim": {"sampler": "ddim"},
+    "second_order": {"sampler": "second_order"},
+}
+"""Ways to sample from the recipe's networks, which need not be trained again; the first is what others are held to."""
+
+STEPS = (1000, 100, 20)
+"""In how many steps each of them samples."""
+
+
+class Ablation(NamedTuple):
+    """A thing that is changed, in the config or only in the sampling, and what it is compared with."""
+
+    question: str
+    changes: Changes
+    against: str = "base"
+    sampling: Changes | None = None
+
+
+def _name(changes: Changes) -> str:
+    recipe = Config(conditional="labels")
+    if replace(recipe, **changes) == recipe:
+        return "base"
+    return ",".join(f"{field}={value}" for field, value in changes.items())
+
+
+def _listed() -> dict[str, Ablation]:
+    listed = {"base": Ablation("The recipe", {})}
+    for question, against, answers in QUESTIONS:
+        listed.setdefault(_name(against), Ablation(question, against))
+        for changes in answers:
+            listed.setdefault(_name(changes), Ablation(question, changes, _name(against)))
+    for steps in STEPS:
+        for way, options in SAMPLING.items():
+            if steps == max(STEPS) and way not in ("posterior", "beta"):
+                continue  # it takes minutes, and only these two come from DDPM
+            compared = "base" if way == "posterior" else f"posterior-{steps}"
+            listed[f"{way}-{steps}"] = Ablation(f"In {steps} steps", {}, compared, {**options, "steps": steps})
+    return listed
+
+
+ABLATIONS = _listed()
+"""All of them, by the names that --only takes."""
+
+# The experiments. ----------------------------------------------------------------------------------------------------
+
+DRAWS = 2
+"""How often samples are drawn from a network; it is judged by the mean."""
+
+SHOWN = 25
+"""How many digits are kept of each mistake."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train the recipe with one thing changed at a time, or sample with one mistake; print how good the samples are."""
+
+    out: Path = Path("docs/assets/ablations")
+    """folder for the results; those in it are not computed again"""
+    part: Literal["changes", "mistakes", "tables"] = "changes"
+    """what to do; the tables are printed in any case"""
+    only: tuple[str, ...] = ()
+    """names of changes; all if not given. The recipe itself is always measured"""
+    seeds: int = 3
+    """how many networks are trained of each kind"""
+    steps: int = 1000
+    """how many steps each is trained"""
+    samples: int = 1000
+    """how many samples are judged"""
+    workers: int = 1
+    """how many processes work side by side and share the cores"""
+    runs: Path = Path("runs/ablations")
+    """folder for the networks; those of the recipe are kept"""
+    page: Path | None = None
+    """a page whose tables are renewed"""
+
+    def check(self) -> Options:
+        """Refuse what cannot be run, before anything is computed or written; gives the options back.
+
+        Raises:
+            ValueError: naming the option, what it was and what is allowed.
+        """
+        for name, low in {"seeds": 1, "steps": 1, "samples": 2, "workers": 1}.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        for name in self.only:
+            if name not in ABLATIONS:
+                raise ValueError(f"only must name changes, got {name!r}; there are: {' '.join(ABLATIONS)}")
+        return self
+
+
+class Job(NamedTuple):
+    """A network to be trained, and the samples to be drawn from it."""
+
+    name: str
+    seed: int
+    options: Options
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}/{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        kind = "base" if ABLATIONS[self.name].sampling else self.name
+        return self.options.runs / f"{kind}-{self.seed}"
+
+
+def trained(job: Job) -> tuple[float, float, run.Run]:
+    """The network of a job, trained or trained to the end, with its loss on training and on held-out data."""
+    config = replace(Config(), steps=job.options.steps, seed=job.seed, **ABLATIONS[job.name].changes)
+    with redirect_stderr(StringIO()):  # the bars of several processes would write over each other
+        report = loop.fit(replace(config, out=job.folder, resume=True, grid_every=math.inf))
+    assert report is not None and report.held_out_loss is not None
+    return report.loss, report.held_out_loss, run.load(job.folder)
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Train, draw samples and judge them; a loss that is no longer finite is a result too."""
+    ways, found = ABLATIONS[job.name].sampling or {}, data.load(Config().data)
+    try:
+        loss, held_out_loss, loaded = trained(job)
+    except FloatingPointError as problem:
+        return {"diverged": str(problem)}
+    seeds = range(DRAWS * job.seed, DRAWS * (job.seed + 1))  # other noise for every network
+    sets = [loaded.sample(job.options.samples, seed, **ways) for seed in seeds]
+    if ABLATIONS[job.name].changes:
+        shutil.rmtree(job.folder)
+    return {"loss": loss, "held_out_loss": held_out_loss, **_judged(sets, found)}
+
+
+def _judged(sets: Sequence[np.ndarray], found: Data) -> dict[str, float]:
+    verdicts = [vars(judge.compare(samples, found)) for samples in sets]
+    return {of: float(np.mean([each[of] for each in verdicts])) for of in ("frechet_distance", "nearest_neighbours")}
+
+
+def change(options: Options) -> Results:
+    """Measure every change with every seed, those apart that stand in the results; gives all results."""
+    results = _load(options)
+    names = [name for name in ABLATIONS if not options.only or name in ("base", *options.only)]
+    jobs = [Job(name, seed, options) for seed in range(options.seeds) for name in names]
+    missing = [job for job in jobs if job.key not in results["runs"]]
+    later = [job for job in missing if ABLATIONS[job.name].sampling]
+    needed = {job.folder for job in later if not (job.folder / run.LAST).is_file()}
+    first = [job for job in jobs if job not in later and (job in missing or job.folder in needed)]
+    done = 0
+    for jobs in (first, later):  # these sample from networks of those
+        for job, figures in _work(jobs, options.workers):
+            results["runs"][job.key] = figures
+            _save(options, results)
+            done += 1
+            print(f"{done} of {len(first + later)}: {job.name}, seed {job.seed}: {_distance(figures)}", flush=True)
+    return results
+
+
+def _work(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """The jobs and what came of them, as they are done."""
+    if workers == 1:
+        yield from ((job, measure(job)) for job in jobs)
+        return
+    share, spawn = max(1, torch.get_num_threads() // workers), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (share,)) as pool:
+        begun = {pool.submit(measure, job): job for job in jobs}
+        try:
+            yield from ((begun[future], future.result()) for future in as_completed(begun))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()  # a training saves itself first
+            raise
+
+
+def mistake(options: Options) -> Results:
+    """Draw digits with every mistake, those apart that stand in the results; gives all results."""
+    results, found, config = _load(options), data.load(Config().data), replace(Config(), steps=options.steps)
+    kept, right = load_pictures(options.out), MISTAKES["none"]
+    for name, made in MISTAKES.items():
+        if name in results["mistakes"]:
+            continue
+        chosen = replace(config, **made.changes)
+        if chosen != config or (made.trainer, made.pixels) != (right.trainer, right.pixels):
+            model, loss = learn(made, chosen, found)
+        else:
+            loss, _, loaded = trained(Job("base", 0, options))
+            model = loaded.model
+        samples = draw(made, model, chosen, (options.samples, *found.train.shape[1:]))
+        kept = {**kept, name: from_unit_range(samples[:SHOWN, 0])}
+        write(options.out / PICTURES, lambda file, kept=kept: np.savez_compressed(file, **kept))  # type: ignore[misc]
+        results["mistakes"][name] = figures = {"loss": loss, **_judged([samples], found)}
+        _save(options, results)
+        print(f"{name}: {_distance(figures)}", flush=True)
+    return results
+
+
+def _distance(figures: Mapping[str, Any]) -> str:
+    return figures.get("diverged") or "Fréchet distance {frechet_distance:.4f}".format(**figures)
+
+
+def _load(options: Options) -> Results:
+    """The results so far.
+
+    Raises:
+        ValueError: when they were made with other settings.
+    """
+    config = replace(Config(), steps=options.steps).saved()
+    settings = {name: value for name, value in config.items() if name not in (*FREE, "seed")}
+    settings["samples"] = options.samples
+    if not (options.out / RESULTS).is_file():
+        options.out.mkdir(parents=True, exist_ok=True)
+        found = data.load(Config().data)
+        floor = judge.compare(found.train, found).frechet_distance
+        return {"settings": settings, "floor": floor, "runs": {}, "mistakes": {}}
+    results = load(options.out)
+    was = results["settings"]
+    for name in {**was, **settings}:
+        if was.get(name) != settings.get(name):
+            there = f"as in the results in {str(options.out)!r}; another --out begins anew"
+            raise ValueError(f"{name} must stay {was.get(name)!r}, got {settings.get(name)!r}, {there}")
+    return results
+
+
+def _save(options: Options, results: Results) -> None:
+    run.write_json(options.out / RESULTS, results)
+
+
+def load(folder: Path) -> Results:
+    """What has been measured."""
+    return json.loads((folder / RESULTS).read_text("utf-8"))
+
+
+def load_pictures(folder: Path) -> dict[str, np.ndarray]:
+    """The digits drawn with each mistake, shape (number, 8, 8), uint8."""
+    if not (folder / PICTURES).is_file():
+        return {}
+    with np.load(folder / PICTURES) as file:
+        return dict(file)
+
+
+# The tables. ---------------------------------------------------------------------------------------------------------
+
+
+def by_seed(results: Results, name: str, figure: str = "frechet_distance") -> dict[int, float]:
+    """A figure of every network of a kind that did not diverge."""
+    runs = {int(key.rpartition("/")[2]): of for key, of in results["runs"].items() if key.rpartition("/")[0] == name}
+    return {seed: runs[seed][figure] for seed in sorted(runs) if figure in runs[seed]}
+
+
+def difference(results: Results, name: str) -> tuple[float, float, bool]:
+    """How much larger the distance is than that of what it is compared with, seed by seed; and how sure that is.
+
+    Returns:
+        The mean difference, its standard error (NaN for one seed), and whether it is more than chance would give in
+        one of twenty changes that change nothing (Student's t).
+    """
+    one, other = by_seed(results, name), by_seed(results, ABLATIONS[name].against)
+    each = np.array([one[seed] - other[seed] for seed in one if seed in other])
+    if len(each) < 2:
+        return float(each.mean()) if len(each) else math.nan, math.nan, False
+    error = float(each.std(ddof=1) / math.sqrt(len(each)))
+    return float(each.mean()), error, bool(abs(each.mean()) > stats.t.ppf(0.975, len(each) - 1) * error)
+
+
+def changes_table(results: Results) -> str:
+    """What was changed in the recipe: each question with its answers."""
+    figures = {"loss": "loss", "held out": "held_out_loss", "neighbours": "nearest_neighbours"}
+    return _answers(results, "changed", [name for name, of in ABLATIONS.items() if not of.sampling], figures)
+
+
+def sampling_table(results: Results) -> str:
+    """How else the recipe's networks were sampled."""
+    figures = {"neighbours": "nearest_neighbours"}
+    return _answers(results, "sampled", [name for name, of in ABLATIONS.items() if of.sampling], figures)
+
+
+def _answers(results: Results, title: str, names: Sequence[str], figures: Mapping[str, str]) -> str:
+    rows, asked, above = list[list[str]](), "", ""
+    for name in names:
+        question, against = ABLATIONS[name].question, ABLATIONS[name].against
+        runs = [of for key, of in results["runs"].items() if key.rpartition("/")[0] == name]
+        if not runs:
+            continue
+        if question != asked:
+            rows.append([f"*{question}*", *[""] * (2 + len(figures))])
+        far, diverged = [*by_seed(results, name).values()], sum("diverged" in of for of in runs)
+        told = [f"{np.mean(far):.4f}" + (f" ± {np.std(far, ddof=1):.4f}" if len(far) > 1 else "")] if far else []
+        apart = "" if name == "base" else _apart(*difference(results, name))
+        if apart and against != "base":
+            apart += " from the line above" if against == above else f" from `{against}`"
+        means = (list(by_seed(results, name, of).values()) for of in figures.values())
+        rows.append(
+            [
+                f"`{name}`",
+                ", ".join(told + [f"{diverged} diverged"] * bool(diverged)),
+                apart,
+                *(f"{np.mean(of):.3f}" if of else "" for of in means),
+            ]
+        )
+        asked, above = question, name
+    return table([title, "Fréchet distance", "difference", *figures], rows)
+
+
+def _apart(mean: float, error: float, sure: bool) -> str:
+    if math.isnan(mean):
+        return ""
+    apart = f"{round(mean, 4) + 0.0:+.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}")
+    return f"**{apart}**" if sure else apart
+
+
+def mistakes_table(results: Results) -> str:
+    """The loss and the samples of every mistake."""
+    rows = [
+        [MISTAKES[name].title, f"{of['loss']:.4g}", f"{of['frechet_distance']:.4f}", f"{of['nearest_neighbours']:.2f}"]
+        for name, of in results["mistakes"].items()
+    ]
+    return table(["mistake", "loss", "Fréchet distance", "neighbours"], rows)
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "changes": changes_table,
+    "sampling": sampling_table,
+    "mistakes": mistakes_table,
+}
+"""What can stand on a page."""
+
+
+def tables(results: Results) -> dict[str, str]:
+    """All of them, by the names that they have on a page."""
+    return {name: made(results) for name, made in TABLES.items()}
+
+
+# The command. --------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    options = tyro.cli(Options, prog="python -m tinyddpm.train.ablations", args=arguments)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        results = {"changes": change, "mistakes": mistake, "tables": _load}[options.part](options.check())
+        print(*tables(results).values(), sep="\n")
+        if options.page is not None:
+            page = renewed(options.page.read_text("utf-8"), tables(results)).encode()
+            write(options.page, lambda file: file.write(page))
+    except KeyboardInterrupt:
+        print("tinyddpm: interrupted; what was measured is kept", file=sys.stderr)
+        return 130
+    except (ValueError, ArithmeticError, OSError) as problem:
+        print(f"tinyddpm: {problem}", file=sys.stderr)
+        return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Chapter 6, why the loss falls and the samples are noise: digits drawn with one mistake made on purpose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import forward, posterior
+from ..equation import sqrt
+from . import Model, loop, predicted_x0, run, visited_times
+from .config import Config
+from .data import Data
+
+
+def walk(
+    model: Model,
+    schedule: forward.Schedule,
+    shape: Sequence[int],
+    rng: torch.Generator,
+    steps: int,
+    predicts: str,
+    *,
+    merged: bool = True,
+    named: bool = True,
+    scatter: Callable[[float], float] = sqrt,
+    clip: float = 1.0,
+) -> Tensor:
+    """Algorithm 2 once more, as a place to make mistakes in; as it stands it does what `train.sample` does.
+
+    Args:
+        model: the network, called as ``model(x_t, t)``.
+        schedule: the one it was trained with.
+        shape: of the samples, (batch, ...).
+        rng: gives x_T first and then one z for every step.
+        steps: how many times are visited.
+        predicts: what the answer is taken for.
+        merged: whether the betas of times left out are merged into the next one's.
+        named: whether the network is told a time by its name in 1..T, not by its place among those visited.
+        scatter: what is made of the variance to scatter by.
+        clip: the predicted x_0 is clipped to [-clip, clip].
+    """
+    times = visited_times(schedule.T, steps)
+    respaced = forward.respace(schedule, times)
+    x = torch.randn(*shape, generator=rng)
+    for place in range(steps, 0, -1):
+        time = times[place - 1]
+        step, told = respaced[place] if merged else schedule[time], time if named else place
+        z = torch.randn(*shape, generator=rng)
+        with torch.no_grad():
+            x_0 = predicted_x0(x, model(x, torch.full((len(x),), told)), step, predicts).clamp(-clip, clip)
+        x = posterior.mean(x, x_0, step) + scatter(posterior.variance(step)) * z  # this variance is 0 at t = 1
+    return x
+
+
+class Young(loop.Trainer):
+    """Averages the weights from the first, random ones on, with a memory longer than the run."""
+
+    def decay(self) -> float:
+        return 0.9999
+
+
+class Blind(loop.Trainer):
+    """Tells the network the same time always."""
+
+    def answer(self, *told: Tensor | None) -> Model:
+        return blind(super().answer(*told))
+
+
+def blind(model: Model) -> Model:
+    """The same model, whatever the time."""
+    return lambda x_t, t: model(x_t, torch.full_like(t, 1))
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is done otherwise: in `walk`, in the config, by the trainer, or to the pictures, which are -1 to 1."""
+
+    title: str
+    walk: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
+    trainer: type[loop.Trainer] = loop.Trainer
+    pixels: tuple[float, float] = (-1.0, 1.0)
+
+
+VELOCITY = {"predicts": "velocity"}
+
+MISTAKES = {
+    "none": Mistake("no mistake"),
+    "noise": Mistake("velocity read as noise", {"predicts": "noise"}, VELOCITY),
+    "blind": Mistake("time never told", trainer=Blind),
+    "variance": Mistake("variance for std", {"scatter": lambda var: var}),
+    "silent": Mistake("no noise added", {"scatter": lambda var: 0.0}),
+    "range": Mistake("trained in 0..1", pixels=(0.0, 1.0)),
+    "std": Mistake("std for variance", {"scatter": lambda var: var**0.25}),
+    "place": Mistake("step's number for $t$", {"named": False}),
+    "unclipped": Mistake("noise, unclipped", {"clip": math.inf}, {"predicts": "noise", "schedule": "cosine"}),
+    "betas": Mistake("betas not merged", {"merged": False}),
+    "x_0": Mistake("velocity read as $x_0$", {"predicts": "x_0"}, VELOCITY),
+    "young": Mistake("average too young", trainer=Young),
+}
+"""Each by itself, and none to compare with: from those that hardly show to those that leave nothing but noise."""
+
+
+def learn(mistake: Mistake, config: Config, found: Data) -> tuple[nn.Module, float]:
+    """A network trained with a mistake, with averaged weights, and its loss over the last steps."""
+    low, high = mistake.pixels
+    found = found._replace(train=(low + (high - low) * (found.train + 1) / 2).astype(np.float32))
+    assert config.steps is not None
+    with torch.random.fork_rng(devices=[]):
+        trainer = mistake.trainer(config, found, torch.device("cpu"))
+        last = min(config.steps, loop.LOG_EVERY)
+        for step in range(config.steps):
+            if step == config.steps - last:
+                trainer.lost.zero_()
+            trainer.step(step / config.steps)
+    return trainer.averaged(), trainer.lost[0].item() / last
+
+
+def draw(mistake: Mistake, model: Model, config: Config, shape: Sequence[int], seed: int = 0) -> np.ndarray:
+    """Samples, drawn with a mistake."""
+    model = blind(model) if mistake.trainer is Blind else model
+    rng, schedule = torch.Generator().manual_seed(seed), config.noise_schedule()
+    samples = walk(
+        model, schedule, shape, rng, min(run.STEPS, config.T), **{"predicts": config.predicts, **mistake.walk}
+    )
+    return samples.clamp(-1, 1).numpy()
