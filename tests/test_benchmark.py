@@ -1,8 +1,8 @@
-"""The benchmark: that it measures what it says, that nothing is measured twice, and what its tables say of it."""
+"""Chapter 6, the benchmark: what it counts, what it keeps, what its tables say; none of the other trainers is needed."""
 
 import json
-import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,183 +10,411 @@ import torch
 from torch import nn
 
 from tinyddpm import cli
-from tinyddpm.checker import assert_equal
-from tinyddpm.train import benchmark, data, judge, loop, metrics
-from tinyddpm.train.benchmark import Options
-from tinyddpm.train.peers import PEERS, Peer, matched
+from tinyddpm.train import benchmark, data, judge, loop, metrics, peers, run
+from tinyddpm.train.benchmark import OURS, TOLD
+from tinyddpm.train.config import Config
 from tinyddpm.train.tables import renewed, table
+from tinyddpm.train.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+class Stub(nn.Module):
+    """The smallest trainer there is: one weight for every pixel alike."""
+
+    def __init__(self, edge, channels, parameters, device):
+        super().__init__()
+        self.layer, self.shape, self.drawn = nn.Conv2d(channels, channels, 1, bias=False), (channels, edge, edge), []
+
+    def sample(self, n, steps):
+        self.drawn.append((n, steps, self.training, self.layer.weight.item()))
+        return torch.randn(n, *self.shape)
+
 
 @pytest.fixture
-def quick(tmp_path_factory, monkeypatch):
-    """Few samples, and a judge that has learned next to nothing: it only has to be the same always."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr(judge, "STEPS", 2)
-    monkeypatch.setattr(benchmark, "SAMPLES", 66)
+def stubs(monkeypatch):
+    """One that is installed and one that is not; gives those that were made."""
+    made = []
+
+    def make(*shape):
+        made.append(net := Stub(*shape))
+        return peers.Peer(net, lambda x: ((net.layer(x) - x) ** 2).mean(), net.sample, torch.optim.Adam)
+
+    known = {"stub": peers.Known("json", make, 7), "absent": peers.Known("no_such_package", make, 7)}
+    monkeypatch.setattr(benchmark, "PEERS", known)
+    return made
 
 
-def stub(width, edge, channels):
-    """A peer whose network is one layer, which learns the mean picture and draws it."""
-    if width % 16:
-        raise ValueError("width must be a multiple of 16")
-    net = nn.Sequential(nn.Flatten(), nn.Linear(channels * edge**2, width), nn.Linear(width, channels * edge**2))
-    shape = (channels, edge, edge)
-    return Peer(
-        net,
-        lambda x: (net(0 * x + 1) - x.flatten(1)).square().mean(),
-        lambda n: net(torch.ones(n, *shape)).reshape(n, *shape) + 0.1 * torch.randn(n, *shape),
-    )
+@pytest.fixture
+def quick_judge(tmp_path, monkeypatch):
+    """A judge that learns for a moment, and is kept where nobody else looks."""
+    monkeypatch.setattr(judge, "STEPS", 12)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_networks_are_matched_in_size():
-    def size(width):
-        return sum(value.numel() for value in stub(width, 4, 1).net.parameters())
-
-    for parameters in (1, 700, 900, 10**5):
-        nearest = min(range(16, 257, 16), key=lambda width: abs(size(width) - parameters))
-        found = matched(lambda width: stub(width, 4, 1), parameters).net
-        assert sum(value.numel() for value in found.parameters()) == size(nearest)
+# What is counted and measured. ---------------------------------------------------------------------------------------
 
 
-def test_the_time_of_a_call_is_told():
-    calls = []
-    lasts = benchmark.seconds(lambda: calls.append(sum(range(1000))), torch.device("cpu"), least=0.05)
-    assert 0 < lasts < 0.05 and len(calls) > 9
+def test_flops_are_those_counted_by_hand():
+    x, conv, dense = torch.zeros(2, 3, 8, 8), nn.Conv2d(3, 5, 3, padding=1), nn.Linear(64, 10)
+    assert benchmark.flops(lambda: conv(x)) == 3 * 2 * (2 * 5 * 64) * (3 * 9)
+    assert benchmark.flops(lambda: dense(conv(x).flatten(2))) == 3 * 2 * (2 * 5 * 64 * 3 * 9 + 2 * 5 * 10 * 64)
 
 
-def test_the_speed_of_a_peer_counts_its_work(monkeypatch):
-    """A layer of weights W takes 2 |W| operations a picture, as many to correct W, and again for its input if that asks."""
-    monkeypatch.setitem(PEERS, "stub", ("torch", stub))
-    monkeypatch.setattr(benchmark, "SIZES", {"4x4": (4, 2, 5000)})
-    monkeypatch.setattr(benchmark, "seconds", lambda *_: 0.5)
-    found = benchmark.speed("stub", "4x4", "cpu", False)
-    width = next(width for width in range(16, 257, 16) if 32 * width * 2 + width + 32 == found["parameters"])
-    assert_equal(found["gflops"], 128 * 2 * 32 * width * (2 + 3) / 0.5 / 1e9)
-    assert found["images_per_second"] == 256
+def test_flops_of_the_network_are_those_of_its_layers():
+    """Every number that a layer gives costs as many multiplications as it has weights for it."""
+    model, counted = UNet(1, 8, classes=3, shift=1), []
+
+    def count(layer, inputs, output):
+        counted.append(2 * output.numel() * layer.weight[0].numel())
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    measured = benchmark.flops(lambda: model(torch.zeros(4, 1, 8, 8), torch.ones(4, dtype=torch.int64)))
+    attention = 2 * 2 * 4 * 16 * 16 * 16  # two products of 4 pictures' 16 places, 16 channels each
+    assert measured == 3 * (sum(counted) + attention)
 
 
-def test_the_speed_of_ours_is_that_of_a_real_step(monkeypatch):
-    monkeypatch.setattr(benchmark, "BATCH", 4)
-    monkeypatch.setattr(benchmark, "SIZES", {"8x8": (8, 1, 35_000)})
-    monkeypatch.setattr(benchmark, "seconds", lambda step, *_: step() or 0.5)
-    stepped = []
-    before = loop.Trainer.step
-    monkeypatch.setattr(loop.Trainer, "step", lambda self, done: (stepped.append(1), before(self, done))[1])
-    found = benchmark.speed("tinyddpm", "8x8", "cpu", False)
-    assert len(stepped) == 2 and found["images_per_second"] == 8 and found["gflops"] > 0
-    assert abs(found["parameters"] - 35_000) < 5_000
+def test_the_network_nearest_in_size_is_taken():
+    widths = [lambda n=n: nn.Linear(n, 1, bias=False) for n in (3, 30, 12, 300)]
+    for parameters, nearest in {1: 3, 20: 12, 22: 30, 9999: 300}.items():
+        net = peers.nearest(parameters, widths)
+        assert peers.size_of(net) == nearest and net.weight.device.type == "cpu"
 
 
-def test_a_peer_is_sampled_at_each_budget_with_its_average(monkeypatch, tmp_path, quick):
-    monkeypatch.setitem(PEERS, "stub", ("torch", stub))
-    figures = benchmark.quality("stub", [0.2, 0.05], 0, str(tmp_path), False)
-    assert [*figures] == ["parameters", "0.05", "0.2"]
-    early, late = figures["0.05"], figures["0.2"]
-    assert 0 < early["steps"] < late["steps"] and late["frechet_distance"] > 0
-    monkeypatch.setattr(benchmark, "KEPT", 1.0)  # the average then stays as it began: nothing of what was learned
-    untrained = benchmark.quality("stub", [0.2], 0, str(tmp_path), False)["0.2"]
-    assert untrained["frechet_distance"] != late["frechet_distance"]
+def test_the_speed_is_that_of_the_trainer_s_own_step(monkeypatch):
+    steps = []
+    step = loop.Trainer.step
+    monkeypatch.setattr(loop.Trainer, "step", lambda self, done: (steps.append(self), step(self, done)))
+    found = benchmark.speed(OURS, "8x8", "cpu", False, 1e-6)
+    assert len(steps) == 3 + 2 + 5 and steps[0].steps == 10
+    assert steps[0].config == Config(batch=128) and found["parameters"] == benchmark.ours_size("8x8")
+    per_step = found["gflops"] / found["images_per_second"] * 128
+    x_0, t, _, told = steps[0].draw()
+    assert per_step == pytest.approx(benchmark.flops(lambda: steps[0].model(x_0, t, *told)) / 1e9)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_ours_is_measured_by_the_commands_that_all_give(monkeypatch, tmp_path, quick, told):
-    given = []
-
-    def run(command, **_):
-        assert command[:3] == [sys.executable, "-m", "tinyddpm"]
-        given.append(command[3:])
-        assert cli.main(command[3:]) == 0
-
-    monkeypatch.setattr(subprocess, "run", run)
-    figures = benchmark.quality("tinyddpm", [0.05], 3, str(tmp_path), told)["0.05"]
-    name = "labels-0.05-3" if told else "pictures-0.05-3"
-    assert [command[0] for command in given] == ["train", "sample"] and figures["steps"] > 0
-    with np.load(tmp_path / f"{name}.npz") as file:
-        assert ("labels" in file) == told and file["images"].shape == (898, 8, 8)
-    with np.load(tmp_path / f"{name}-samples.npz") as file:
-        found = data.load("digits")
-        assert_equal(figures["frechet_distance"], judge.compare(file["samples"], found).frechet_distance)
+def test_the_speed_of_a_peer(stubs):
+    found = benchmark.speed("stub", "32x32", "cpu", False, 1e-6)
+    assert found["parameters"] == 9
+    assert found["gflops"] / found["images_per_second"] == pytest.approx(3 * 2 * 32 * 32 * 9 / 1e9)
 
 
-def test_the_floors_are_distances_between_real_pictures(quick):
+def test_the_most_that_a_machine_can_do(monkeypatch):
+    monkeypatch.setattr(benchmark, "PRODUCT", {"cpu": 64})
+    monkeypatch.setattr(benchmark, "COPY", {"cpu": 4096})
+    monkeypatch.setattr(benchmark, "CONVOLUTIONS", ((8, 4),))
+    found = benchmark.machine("cpu", 1e-6)
+    assert found["threads"] == 1 and all(most > 0 for most in found["peaks"].values())
+    kinds = [f"{what}, {kind}" for kind in ("float32", "bfloat16") for what in ("matrix product", "3x3 convolution")]
+    assert [*found["peaks"]] == [*kinds, "copy"]
+
+
+def test_the_floors(quick_judge):
     found, floors = data.load("digits"), benchmark.floors()
-    features, accuracy = judge.classifier(found)
-    real, train = features.describe(found.held_out), features.describe(found.train)
-    assert floors["half"] == metrics.frechet_distance(real, train) < floors["drawn"] and floors["accuracy"] == accuracy
+    noise = np.random.default_rng(0).uniform(-1, 1, found.train.shape).astype(np.float32)
+    features, _ = judge.classifier(found)
+    far = metrics.frechet_distance(features.describe(found.held_out), features.describe(noise))
+    for kind in ("halves", "drawn"):
+        assert len(set(floors[kind])) == benchmark.DRAWS and 0 < max(floors[kind]) < far / 10
 
 
-def test_what_was_measured_is_not_measured_again(monkeypatch, tmp_path):
-    measured = []
+def test_a_peer_is_drawn_from_with_the_average_and_goes_on_from_where_it_was(stubs, quick_judge, monkeypatch):
+    """Each step of this one adds 1 to its weight, so every average can be told."""
 
-    def apart(measure, arguments):
-        if len(measured) == 3:
+    def learn(peer, adam, x):
+        assert peer.net.training and x.shape == (128, 1, 8, 8)
+        with torch.no_grad():
+            peer.net.layer.weight += 1
+
+    monkeypatch.setattr(benchmark, "learn", learn)
+    found = benchmark.quality("stub", [0.02, 0.01], 0, 7, 1e-3)
+    (stub,) = stubs
+    first, second = found["budgets"]["0.01"], found["budgets"]["0.02"]
+    assert 0 < first["steps"] < second["steps"]
+    weight, averages = stub.layer.weight.item() - second["steps"], []
+    average = weight
+    for n in range(1, second["steps"] + 1):
+        average += (1 - min(0.995, n / (n + 10))) * (weight + n - average)
+        averages.append(average)
+    expected = [averages[of["steps"] - 1] for of in (first, second)]
+    assert [drawn[:3] for drawn in stub.drawn] == 2 * [(1000, 7, False)]
+    np.testing.assert_allclose([drawn[3] for drawn in stub.drawn], expected, rtol=1e-4)  # float32
+    assert first["frechet_distance"] > 0 and first["nearest_neighbours"] > 0
+
+
+@pytest.mark.parametrize("name", [OURS, TOLD])
+def test_ours_is_measured_by_its_own_commands(name, quick_judge, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "SAMPLES", 40)
+    said = []
+    monkeypatch.setattr(benchmark, "command", lambda *arguments: said.append((arguments, cli.main(arguments))))
+    found = benchmark.ours(tmp_path, name, 0.2, 3)
+    assert [(arguments[0], code) for arguments, code in said] == [("train", 0), ("sample", 0)]
+    folder = benchmark.folder_of(tmp_path, name, 0.2, 3)
+    loaded = run.load(folder)
+    assert loaded.config.seed == 3 and loaded.config.seconds == 0.2
+    assert len(loaded.counts) == (10 if name == TOLD else data.CLUSTERS)
+    digits = data.load("digits")
+    assert np.array_equal(data.load(loaded.config.data).train, digits.train)  # and nothing of what is held out
+    verdict = judge.compare(loaded.sample(40, 3), digits)
+    (figures,) = found["budgets"].values()
+    assert figures["frechet_distance"] == pytest.approx(verdict.frechet_distance)
+    assert figures["nearest_neighbours"] == pytest.approx(verdict.nearest_neighbours)
+    if name == TOLD:
+        monkeypatch.setattr(benchmark, "SEEDS", 2)
+        drawn = benchmark.sampling(str(folder), "ancestral, beta", 2)
+        each = (loaded.sample(40, seed, sampler="ancestral", variance="beta", steps=2) for seed in range(2))
+        expected = [judge.compare(samples, digits).frechet_distance for samples in each]
+        assert drawn["frechet_distances"] == pytest.approx(expected) and drawn["seconds"] > 0
+
+
+def test_a_process_has_all_threads_and_tells_why_it_failed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    benchmark.call([sys.executable, "-c", "import os; assert 'OMP_NUM_THREADS' not in os.environ"])
+    with pytest.raises(RuntimeError, match=r"^ValueError: for a reason$"):
+        benchmark.call([sys.executable, "-c", "raise ValueError('for a reason')"])
+
+
+def test_a_measurement_in_a_process_of_its_own(tmp_path):
+    settings = {"folder": str(tmp_path), "way": "ddim", "calls": 2}
+    with pytest.raises(RuntimeError, match="run must be the folder of a run"):
+        benchmark.apart("sampling", settings)
+
+
+def test_a_job_answers_in_its_file(stubs, tmp_path):
+    settings = {"name": "stub", "size": "8x8", "device": "cpu", "compiled": False, "timing": 1e-6}
+    assert benchmark.main(["--job", "speed", json.dumps(settings), str(tmp_path / "answer")]) == 0
+    assert json.loads((tmp_path / "answer").read_text())["parameters"] == 1
+
+
+# What is kept. -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(stubs, monkeypatch):
+    """A benchmark whose measurements take no time; gives those that were made."""
+    names = []
+
+    def measure(name, settings):
+        names.append(name)
+        return {"figure": len(names)}
+
+    monkeypatch.setattr(benchmark, "apart", measure)
+    monkeypatch.setattr(benchmark, "ours", lambda work, **settings: measure("ours", settings))
+    for name in benchmark.TABLES:
+        monkeypatch.setitem(benchmark.TABLES, name, lambda results: "a table\n")
+    return names
+
+
+def ask(folder, *more):
+    return benchmark.main(["--out", str(folder), "--peers", "stub", "absent", "--device", "cpu", *more])
+
+
+def test_an_interrupted_benchmark_goes_on_where_it_was(measured, tmp_path, monkeypatch, capsys):
+    go_on = benchmark.apart
+
+    def stop(name, settings):
+        if len(measured) == 4:
             raise KeyboardInterrupt
-        measured.append((measure, arguments))
-        return {"measure": measure}
+        return go_on(name, settings)
 
-    monkeypatch.setattr(benchmark, "apart", apart)
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: name == "diffusers")
-    options = Options(out=tmp_path, parts=("machine", "speed", "quality"), seeds=1, budgets=(1.0, 2.0), device="cpu")
-    with pytest.raises(KeyboardInterrupt):
-        benchmark.benchmark(options)
-    kept = json.loads((tmp_path / "results.json").read_text("utf-8"))
-    assert [*kept] == ["machine", "speed/8x8/tinyddpm", "speed/8x8/diffusers"]
-    monkeypatch.setattr(benchmark, "apart", lambda measure, arguments: measured.append((measure, arguments)) or {})
-    found = benchmark.benchmark(options)
-    assert len(measured) == len(found) == len(dict(benchmark.jobs(options))) == 11
-    benchmark.benchmark(options)
-    assert len(measured) == 11
-    assert ("quality", ["diffusers", [1.0, 2.0], 0, str(options.work), False]) in measured
+    monkeypatch.setattr(benchmark, "apart", stop)
+    assert ask(tmp_path) == 130
+    before = benchmark.load(tmp_path)["measured"]
+    assert len(before) == 4 and "kept" in capsys.readouterr().err
+    monkeypatch.setattr(benchmark, "apart", go_on)
+    assert ask(tmp_path) == 0
+    found = benchmark.load(tmp_path)["measured"]
+    assert {name: found[name] for name in before} == before
+    kinds = [name.split("/")[0] for name in found]
+    expected = {"machine": 1, "speed": 3 * 2, "floors": 1, "quality": 2 * 3 * 3 + 1, "sampling": 4 * 7}
+    assert {kind: kinds.count(kind) for kind in kinds} == expected and len(measured) == sum(expected.values())
+    assert ask(tmp_path) == 0 and len(measured) == sum(expected.values())  # nothing is left to do
 
 
-def test_a_peer_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(benchmark, "apart", lambda *_: {})
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
-    benchmark.benchmark(Options(out=tmp_path, parts=("machine",), peers=("lucidrains",)))
-    assert "lucidrains is not installed: left out (pip install denoising-diffusion-pytorch)" in capsys.readouterr().out
+def test_what_was_measured_with_other_settings_is_measured_anew(measured, tmp_path):
+    assert ask(tmp_path) == 0
+    before, done = benchmark.load(tmp_path)["measured"], len(measured)
+    assert ask(tmp_path, "--peer-steps", "stub", "9") == 0
+    found = benchmark.load(tmp_path)["measured"]
+    assert measured[done:] == ["quality"]
+    assert [name for name in found if found[name] != before[name]] == ["quality/stub/0"]
+    assert (before["quality/stub/0"]["settings"]["steps"], found["quality/stub/0"]["settings"]["steps"]) == (7, 9)
+    assert ask(tmp_path, "--peer-steps", "stub", "9", "--budgets", "60", "180", "360", "20", "--parts", "quality") == 0
+    assert measured[done + 1 :] == 2 * 3 * ["ours"] + ["quality"]  # another budget, which a peer meets on its way
+
+
+def test_the_run_that_is_sampled():
+    def folders(**options):
+        asked = benchmark.Options(parts=("sampling",), device="cpu", calls=(5,), **options)
+        return {settings["folder"] for _, settings in benchmark.jobs(asked)}
+
+    assert folders() == {"runs/benchmark/labels-360-0"}
+    assert folders(budgets=(20.0, 9.0), work=Path("w")) == {str(Path("w", "labels-20-0"))}
+    assert folders(run=Path("mine")) == {"mine"}
+
+
+def test_a_trainer_that_is_not_installed_is_named_and_left_out(measured, tmp_path, capsys):
+    assert ask(tmp_path, "--parts", "speed") == 0
+    assert "absent is not installed, left out: pip install no-such-package\n" in capsys.readouterr().out
+    names = [name for name in benchmark.load(tmp_path)["measured"] if "8x8/" in name]
+    assert names == [f"speed/8x8/{OURS}", "speed/8x8/stub"]
+
+
+def test_what_fails_is_told_and_left_out(measured, tmp_path, monkeypatch, capsys):
+    def fail(name, settings):
+        if settings.get("name") == "stub":
+            raise RuntimeError("no reason")
+        return {}
+
+    monkeypatch.setattr(benchmark, "apart", fail)
+    assert ask(tmp_path, "--parts", "speed") == 0
+    assert "speed/32x32/stub: failed, left out: no reason\n" in capsys.readouterr().out
+    assert all("stub" not in name for name in benchmark.load(tmp_path)["measured"])
+
+
+def test_results_of_another_machine_are_not_mixed_with_these(measured, tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"machine": {"name": "an abacus"}, "measured": {}}))
+    assert ask(tmp_path) == 2 and "got those of an abacus" in capsys.readouterr().err
+    assert ask(tmp_path, "--parts") == 0  # they can be shown
+    assert measured == []
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"machine": {}}'])
+def test_results_that_are_missing_or_damaged(content, tmp_path):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ValueError, match=r"results.json is not"):
+        benchmark.load(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("options", "said"),
     [
-        ({"parts": ("noise",)}, "parts must be of machine, speed, quality, sampling, got 'noise'"),
-        ({"peers": ("me",)}, "peers must be of lucidrains, diffusers, smalldiffusion, got 'me'"),
-        ({"budgets": (0.0,)}, "budgets must be above 0"),
-        ({"seeds": 0}, "seeds at least 1"),
+        (["--parts", "speed", "taste"], "parts must be one of machine, speed, quality, sampling, got 'taste'"),
+        (["--peers", "nobody"], "peers must be one of lucidrains, diffusers, smalldiffusion, got 'nobody'"),
+        (
+            ["--peer-steps", "nobody", "5"],
+            "peer_steps must be one of lucidrains, diffusers, smalldiffusion, got 'nobody'",
+        ),
+        (["--peer-steps", "diffusers", "0"], "peer_steps must be above 0, got 1, 0"),
+        (["--budgets"], "budgets must be above 0, got none"),
+        (["--budgets", "60", "-1"], "budgets must be above 0, got 60.0, -1.0"),
+        (["--budgets", "inf"], "budgets must be above 0"),
+        (["--peer-rate", "nan"], "peer_rate must be above 0"),
+        (["--calls", "0"], "calls must be above 0"),
+        (["--calls", "1001"], "calls and peer_steps at most 1000"),
+        (["--seeds", "0"], "seeds must be above 0"),
+        (["--peer-seeds", "-1"], "peer_seeds must be at least 0"),
+        (["--timing", "0"], "timing must be above 0"),
+        (["--device", "abacus"], "device must be"),
     ],
+    ids=lambda of: " ".join(of) if isinstance(of, list) else "",
 )
-def test_what_cannot_be_measured_is_refused(tmp_path, chosen, said):
-    with pytest.raises(ValueError, match=said):
-        benchmark.benchmark(Options(out=tmp_path / "out", **chosen))
-    assert not (tmp_path / "out").exists()
+def test_what_cannot_be_measured_is_refused(options, said, tmp_path, capsys):
+    assert benchmark.main(["--out", str(tmp_path / "out"), *options]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+# The tables and figures. ---------------------------------------------------------------------------------------------
+
+
+def made_up():
+    """Results as round numbers."""
+    peaks = {"matrix product, float32": 100.0, "3x3 convolution, float32": 400.0, "matrix product, bfloat16": 1e3}
+
+    def speed(images, gflops):
+        return {"parameters": 523521, "images_per_second": images, "gflops": gflops, "memory_mb": 512.4}
+
+    def quality(**far):
+        figures = {"steps": 1500, "nearest_neighbours": 0.914, "sampling_seconds": 4.04, "memory_mb": 600.6}
+        return {"budgets": {budget: {"frechet_distance": each, **figures} for budget, each in far.items()}}
+
+    return {
+        "machine": {"name": "an abacus", "device": "cpu", "cores": 2, "torch": "2.13.0"},
+        "measured": {
+            "machine": {"threads": 2, "peaks": {**peaks, "copy": 33.5}},
+            f"speed/8x8/{OURS}": speed(3264.4, 200.0),
+            "speed/8x8/stub/compiled": speed(898.0, 115.0),
+            "floors": {"halves": [0.001, 0.003], "drawn": [0.004, 0.006], "accuracy": 0.99},
+            f"quality/{TOLD}/0/60": quality(**{"60": 0.005}),
+            f"quality/{TOLD}/1/60": quality(**{"60": 0.007}),
+            f"quality/{OURS}/0/180": quality(**{"180": 0.0081}),
+            "quality/stub/0": quality(**{"60": 0.11, "180": 0.0234}),
+            "sampling/second_order/20": {"seconds": 2.04, "frechet_distances": [0.004, 0.006]},
+            "sampling/ancestral/20": {"seconds": 2.0, "frechet_distances": [0.008, 0.008]},
+            "sampling/ancestral/1000": {"seconds": 99.0, "frechet_distances": [0.0035, 0.0045]},
+        },
+    }
+
+
+def cells(table):
+    """The rows of a table under its head and rule."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
 def test_the_tables_say_what_was_measured():
-    def run(distance):
-        figures = {"frechet_distance": distance, "nearest_neighbours": 0.9}
-        return {"60": {"steps": 1500, "sampling_seconds": 2.0, "memory_mb": 700.4, **figures}}
-
-    found = {
-        "machine": {"peaks": {"3x3 convolution, float32": 400.0}},
-        "speed/8x8/tinyddpm": {"parameters": 5.2e5, "images_per_second": 3264.4, "gflops": 200.0, "memory_mb": 500.0},
-        "quality/tinyddpm, pictures/60/0": run(0.004),
-        "quality/tinyddpm, pictures/60/1": run(0.006),
-        "quality/them/60/0": {"parameters": 1, **run(0.1)},
-        "sampling/ddim/20": {"seconds": 1.25, "frechet_distances": [0.004, 0.006]},
-    }
-    rows = {name: [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-            for name, text in benchmark.tables(found).items()}  # fmt: skip
-    assert rows["speed"][2:] == [["8x8", "tinyddpm", "0.52", "3,264", "200", "50%", "500"]]
-    assert rows["quality"][2:] == [
-        ["tinyddpm, pictures", "60", "2", "1,500", "0.0050 ± 0.0014", "0.90", "2.0", "700"],
-        ["them", "60", "1", "1,500", "0.1000", "0.90", "2.0", "700"],
+    results = made_up()
+    assert cells(benchmark.machine_table(results))[:4] == [
+        ["processor", "an abacus, 2 cores"],
+        ["PyTorch", "2.13.0"],
+        ["threads", "2"],
+        ["matrix product, float32", "100 GFLOP/s"],
     ]
-    assert rows["calls"][2:] == [["ddim", "20", "1.2", "0.0050 ± 0.0014"]]
+    assert cells(benchmark.machine_table(results))[-1] == ["copy", "34 GB/s"]
+    assert cells(benchmark.speed_table(results)) == [
+        ["8x8", OURS, "0.52", "3,264", "200", "50%", "512"],
+        ["8x8", "stub, compiled", "0.52", "898", "115", "29%", "512"],
+    ]
+    assert cells(benchmark.quality_table(results)) == [
+        [TOLD, "60", "2", "1,500", "0.0060 ± 0.0014", "0.91", "4.0", "601"],
+        ["stub", "60", "1", "1,500", "0.1100", "0.91", "4.0", "601"],
+        [OURS, "180", "1", "1,500", "0.0081", "0.91", "4.0", "601"],
+        ["stub", "180", "1", "1,500", "0.0234", "0.91", "4.0", "601"],
+        ["*real half against real half*", "", "2", "", "0.0020 ± 0.0014", "", "", ""],
+        ["*1,000 draws from the training half*", "", "2", "", "0.0050 ± 0.0014", "", "", ""],
+    ]
+    assert cells(benchmark.sampling_table(results)) == [
+        ["second_order", "20", "2.0", "0.0050 ± 0.0014", "1.25"],
+        ["ancestral", "20", "2.0", "0.0080 ± 0.0000", "2.00"],
+        ["ancestral", "1000", "99.0", "0.0040 ± 0.0007", "1.00"],
+    ]
 
 
-def test_a_page_shows_the_tables_that_it_names():
+def test_on_a_gpu_the_most_is_that_of_bfloat16():
+    results = made_up()
+    results["machine"]["device"] = "cuda"
+    assert [row[5] for row in cells(benchmark.speed_table(results))] == ["20%", "12%"]
+
+
+def test_tables_of_a_benchmark_that_has_just_begun():
+    results = {**made_up(), "measured": {}}
+    for name, made in benchmark.TABLES.items():
+        assert (made(results) == "Nothing has been measured yet.\n") == (name != "machine")
+    results["measured"] = {name: of for name, of in made_up()["measured"].items() if name.startswith(("speed", "samp"))}
+    del results["measured"]["sampling/ancestral/1000"], results["measured"]["sampling/ancestral/20"]
+    assert [row[5] for row in cells(benchmark.speed_table(results))] == ["", ""]
+    assert [row[4] for row in cells(benchmark.sampling_table(results))] == [""]
+
+
+def test_a_page_shows_the_tables_that_it_names(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    text = "Before.\n\n<!-- table: speed -->\n\nan old table\n\n<!-- end of table -->\n\nAfter.\n"
+    page.write_text(text + "<!-- table: of others -->\n<!-- end of table -->\n")
+    (tmp_path / "results.json").write_text(json.dumps(made_up()))
+    assert benchmark.main(["--out", str(tmp_path), "--parts", "--page", str(page)]) == 0
+    new = page.read_text()
+    assert new.startswith(text.replace("an old table\n", benchmark.speed_table(made_up()))) and "of others" in new
+    assert (
+        renewed(new, benchmark.tables(made_up())) == new and benchmark.speed_table(made_up()) in capsys.readouterr().out
+    )
+
+
+def test_a_table_and_a_page():
     page = "a\n<!-- table: one -->\nold\n<!-- end of table -->\nb\n<!-- table: two -->\nleft\n<!-- end of table -->\n"
     made = table(["name", "value:"], [["x", "1"]])
     assert made == "| name | value |\n| ---- | ----: |\n| x    | 1     |\n"
@@ -194,3 +422,20 @@ def test_a_page_shows_the_tables_that_it_names():
     assert f"<!-- table: one -->\n\n{made}\n<!-- end of table -->" in new and "old" not in new and "left" in new
     assert renewed(new, {"one": made}) == new
     assert table(["name"], []) == "Nothing has been measured yet.\n"
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+@pytest.mark.parametrize("name", ["quality", "sampling"])
+def test_the_figures_show_what_was_measured(name, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    from _site.figures import benchmark as figures
+
+    monkeypatch.setattr(figures, "MEASURED", tmp_path)
+    monkeypatch.setitem(figures.COLORS, "stub", "red")
+    with pytest.raises(ValueError, match=r"results\.json is not there"):
+        getattr(figures, name)()
+    (tmp_path / "results.json").write_text(json.dumps(made_up()))
+    ax = getattr(figures, name)().axes[0]
+    lines = [[*map(tuple, line.get_xydata().round(6))] for line in ax.lines]
+    far = [(60, 0.11), (180, 0.0234)] if name == "quality" else [(20, 0.008), (1000, 0.004)]
+    assert far in lines and ax.get_xscale() == ax.get_yscale() == "log"

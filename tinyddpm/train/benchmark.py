@@ -1,4 +1,4 @@
-"""The trainer beside others that are installed, in one run: `python -m tinyddpm.train.benchmark`.
+"""This trainer beside others that are installed, in one run: `python -m tinyddpm.train.benchmark`.
 
 Every measurement is made in a process of its own, so that its memory is its own, and written down at once: a
 benchmark that was interrupted goes on where it was. Nothing else should run on the machine meanwhile.
@@ -6,24 +6,23 @@ benchmark that was interrupted goes on where it was. Nothing else should run on 
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
-import math
 import os
 import platform
+import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -33,39 +32,70 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..cli import keep_memory
 from ..files import write
+from ..forward import check_name
 from . import data, judge, loop, metrics, run
 from .config import Config
-from .peers import PEERS, Peer, matched
+from .peers import PEERS, Peer, size_of
 from .tables import renewed, table
+
+Results: TypeAlias = dict[str, Any]
+"""`machine`, which names it, and `measured`: the figures of each measurement and the `settings` it was made with."""
+
+RESULTS = "results.json"
 
 PARTS = ("machine", "speed", "quality", "sampling")
 """What can be measured."""
 
-OURS = "tinyddpm"
+OURS, TOLD = "tinyddpm", "tinyddpm, labels told"
+"""What this trainer is called, given pictures alone and given their labels too."""
 
 BATCH, SAMPLES = 128, 1000
 """Pictures in a step, and samples that are judged."""
 
-SIZES = {"8x8": (8, 1, 520_000), "32x32": (32, 3, 1_600_000)}
-"""Pictures to measure the speed with: their edge, channels, and about how many parameters a network for them has."""
+SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
+    "8x8": (8, 1, {}),
+    "8x8, wide": (8, 1, {"width": 48}),
+    "32x32": (32, 3, {"width": 48, "levels": 3}),
+}
+"""Pictures to measure the speed with: edge, channels, and our network for them, whose size the others are matched to."""
 
-RATE, KEPT = 1e-3, 0.995
-"""Learning rate of the peers, and how much of the average of their weights is kept: better for runs this short than theirs."""
+SAMPLERS: dict[str, dict[str, str]] = {
+    "second_order": {"sampler": "second_order"},
+    "ddim": {"sampler": "ddim"},
+    "ancestral": {"sampler": "ancestral", "variance": "posterior"},
+    "ancestral, beta": {"sampler": "ancestral", "variance": "beta"},
+}
+"""The ways to draw; `ancestral`, Algorithm 2, with the most steps is what all are compared with."""
 
-CALLS = (5, 10, 20, 50, 100, 250, 1000)
-"""Network calls to draw a sample with."""
+KEPT = 0.995
+"""How much of the average of a peer's weights is kept in a step: better for runs this short than what they come with."""
+
+DRAWS, SEEDS = 20, 3
+"""How often a floor is measured, and how often one run is sampled in each way."""
+
+PRODUCT, COPY = {"cpu": 2048, "cuda": 8192}, {"cpu": 2**26, "cuda": 2**28}
+"""Edge of the matrices and length of the vector that the most that a machine can do is measured with."""
+
+CONVOLUTIONS = ((32, 32), (64, 8), (64, 32), (128, 16), (256, 8))
+"""Channels and edge of the convolutions for it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure this trainer and those beside it; peers that are not installed are left out."""
+    """Measure this trainer and those beside it: seconds, memory, and what the samples are worth.
+
+    Whoever is not installed is left out. What stands in results.json, measured with the same settings, is not measured
+    again; nothing else should run meanwhile.
+    """
 
     out: Path = Path("docs/assets/benchmark")
     """folder for results.json"""
     work: Path = Path("runs/benchmark")
     """folder for the runs"""
+    page: Path | None = None
+    """page whose tables are renewed"""
     parts: tuple[str, ...] = PARTS
-    """machine, speed, quality, sampling"""
+    """machine, speed, quality, sampling; none to print the tables"""
     peers: tuple[str, ...] = tuple(PEERS)
     """lucidrains, diffusers, smalldiffusion"""
     budgets: tuple[float, ...] = (60.0, 180.0, 360.0)
@@ -74,28 +104,45 @@ class Options:
     """how many runs of ours for each budget"""
     peer_seeds: int = 1
     """how many of each peer, all budgets in one run"""
+    peer_steps: dict[str, int] = field(default_factory=dict)
+    """network calls for a peer's samples, such as lucidrains 1000; if not given, 250, 1000 and 20"""
+    peer_rate: float = 1e-3
+    """their learning rate, constant: for runs this short better than the 8e-5, 1e-4 and 7e-4 that they recommend"""
+    calls: tuple[int, ...] = (5, 10, 20, 50, 100, 250, 1000)
+    """network calls for our samples"""
+    run: Path | None = None
+    """run to sample in several ways; if not given, the first with labels of the largest budget"""
     device: str = "auto"
     """where the speed is measured: auto, cpu, cuda"""
-    page: Path | None = None
-    """a page whose tables are renewed"""
-    job: str | None = None
-    """one measurement, as JSON: what the processes of a benchmark are started with"""
+    timing: float = 10.0
+    """seconds to time the steps of a trainer for"""
 
-    def check(self) -> None:
-        """Refuse what cannot be measured, by name."""
-        for name, allowed in (("parts", PARTS), ("peers", tuple(PEERS))):
-            for value in getattr(self, name):
-                if value not in allowed:
-                    raise ValueError(f"{name} must be of {', '.join(allowed)}, got {value!r}")
-        if not self.budgets or min(self.budgets) <= 0 or self.seeds < 1 or self.peer_seeds < 0:
-            raise ValueError("budgets must be above 0, seeds at least 1, peer_seeds at least 0")
+    def check(self) -> Options:
+        """Refuse what cannot be measured, by name; gives the options back.
+
+        Raises:
+            ValueError: naming the option, what it was and what is allowed.
+        """
+        names = {"parts": (self.parts, PARTS), "peers": (self.peers, tuple(PEERS))}
+        for name, (values, allowed) in (names | {"peer_steps": (tuple(self.peer_steps), tuple(PEERS))}).items():
+            for value in values:
+                check_name(name, value, allowed)
+        numbers: dict[str, tuple[float, ...]] = {"budgets": self.budgets, "calls": self.calls, "seeds": (self.seeds,)}
+        numbers |= {"peer_rate": (self.peer_rate,), "timing": (self.timing,)}
+        for name, each in (numbers | {"peer_steps": (1, *self.peer_steps.values())}).items():
+            if not each or not all(0 < number < np.inf for number in each):
+                raise ValueError(f"{name} must be above 0, got {', '.join(map(str, each)) or 'none'}")
+        if self.peer_seeds < 0 or max(*self.calls, *self.peer_steps.values(), 0) > 1000:
+            raise ValueError("peer_seeds must be at least 0, calls and peer_steps at most 1000")
+        run.device_of(self.device)
+        return self
 
 
-# What a process of its own measures. ---------------------------------------------------------------------------------
+# What is measured. ---------------------------------------------------------------------------------------------------
 
 
-def seconds(call: Callable[[], Any], device: torch.device, least: float = 1.0) -> float:
-    """How long a call takes: the median of five rounds of about `least` seconds together, after a first one."""
+def seconds(call: Callable[[], Any], device: torch.device, least: float) -> float:
+    """How long a call takes: the median of five rounds of about `least` seconds together, after three calls to warm up."""
 
     def lasting(count: int) -> float:
         begun = time.perf_counter()
@@ -105,80 +152,69 @@ def seconds(call: Callable[[], Any], device: torch.device, least: float = 1.0) -
             torch.cuda.synchronize()
         return (time.perf_counter() - begun) / count
 
-    count = max(1, int(least / 5 / max(lasting(3), lasting(1))))
+    lasting(3)
+    count = max(1, round(least / 5 / lasting(2)))
     return statistics.median(lasting(count) for _ in range(5))
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the machine is, and the most that it was seen to do, in GFLOP/s and GB/s."""
-    on = run.device_of(device)
-    size, cuda = (8192 if on.type == "cuda" else 2048), on.type == "cuda"
-    peaks = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a = torch.randn(size, size, device=on, dtype=dtype)
-        peaks[f"matrix product, {name}"] = 2 * size**3 / seconds(partial(torch.matmul, a, a), on) / 1e9
-        best = 0.0
-        for channels, edge in ((32, 32), (64, 8), (64, 32), (128, 16), (256, 8)):
+def flops(forward: Callable[[], Any]) -> int:
+    """Arithmetic of a training step, an addition and a multiplication being two: three times that of its forward pass."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        forward()
+    return 3 * int(counter.get_total_flops())
+
+
+def machine(device: str, timing: float) -> dict[str, Any]:
+    """The most that the machine was seen to do, in GFLOP/s and GB/s."""
+    on, peaks = _prepared(device), {}
+    for dtype in (torch.float32, torch.bfloat16):
+        size, kind, best = PRODUCT[on.type], str(dtype).removeprefix("torch."), 0.0
+        a = torch.randn(size, size, device=on).to(dtype)
+        peaks[f"matrix product, {kind}"] = 2 * size**3 / seconds(partial(torch.matmul, a, a), on, timing) / 1e9
+        for channels, edge in CONVOLUTIONS:
             for layout in (torch.contiguous_format, torch.channels_last):
-                x = torch.randn(BATCH, channels, edge, edge, device=on, dtype=dtype).to(memory_format=layout)
-                weight = torch.randn(channels, channels, 3, 3, device=on, dtype=dtype).to(memory_format=layout)
-                lasts = seconds(partial(nn.functional.conv2d, x, weight, padding=1), on, 0.5)
+                x, weight = (
+                    torch.randn(shape, device=on).to(dtype).to(memory_format=layout)
+                    for shape in ((BATCH, channels, edge, edge), (channels, channels, 3, 3))
+                )
+                lasts = seconds(partial(nn.functional.conv2d, x, weight, padding=1), on, timing / 5)
                 best = max(best, 2 * 9 * x.numel() * channels / lasts / 1e9)
-        peaks[f"3x3 convolution, {name}"] = best
-    x = torch.randn(2**28 if cuda else 2**26, device=on)
-    y = torch.empty_like(x)
-    peaks["copy"] = 2 * x.numel() * 4 / seconds(lambda: y.copy_(x), on) / 1e9
-    return {
-        "name": torch.cuda.get_device_name(on) if cuda else processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__.split("+")[0],
-        "python": platform.python_version(),
-        "peaks": peaks,
-    }
+        peaks[f"3x3 convolution, {kind}"] = best
+    x = torch.randn(COPY[on.type], device=on)
+    peaks["copy"] = 2 * 4 * x.numel() / seconds(partial(torch.empty_like(x).copy_, x), on, timing) / 1e9
+    return {"threads": torch.get_num_threads(), "peaks": peaks}
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def speed(name: str, size: str, device: str, compiled: bool) -> dict[str, Any]:
-    """Steps of one contestant on random pictures: forward, backward, optimiser; on a GPU in bfloat16."""
-    edge, channels, parameters = SIZES[size]
-    on = run.device_of(device)
+def speed(name: str, size: str, device: str, compiled: bool, timing: float) -> dict[str, Any]:
+    """Steps of one trainer on random pictures: forward, backward, optimiser; on a GPU in bfloat16."""
+    (edge, channels, chosen), on = SIZES[size], _prepared(device)
     torch.manual_seed(0)
-    x = torch.rand(BATCH, channels, edge, edge) * 2 - 1
+    x = 2 * torch.rand(BATCH, channels, edge, edge) - 1
     if name == OURS:
-        found = data.split(x.numpy(), None, 0.0)
-
-        def make(width: int) -> loop.Trainer:
-            levels = 2 if edge < 16 else 3
-            config = Config(width=width, levels=levels, conditional="nothing", batch=BATCH)
-            return loop.Trainer(config, found, on)
-
-        trainer = matched(make, parameters)
-        net, step = trainer.net, partial(trainer.step, 0.1)
+        config = Config(batch=BATCH, compile=compiled, **chosen)  # type: ignore[arg-type]
+        trainer = loop.Trainer(config, data.split(x.numpy(), None, 0.0), on)
+        x_0, t, _, told = trainer.draw()
+        net, work, step = trainer.model, flops(lambda: trainer.model(x_0, t, *told)), partial(trainer.step, 0.1)
     else:
-        peer = matched(lambda width: PEERS[name][1](width, edge, channels), parameters)
-        net = peer.net.to(on)
-        step = partial(learn, peer, torch.optim.Adam(net.parameters(), RATE), x.to(on))
-    with FlopCounterMode(display=False) as counter:
-        step()
-    if compiled:
-        net.compile()
-        step()
-    lasts = seconds(step, on, 10.0)
+        peer, x = PEERS[name].make(edge, channels, ours_size(size), on), x.to(on)
+        net, adam = peer.net, peer.optimiser(peer.net.parameters(), lr=1e-3)
+        work, step = flops(partial(peer.loss, x)), partial(learn, peer, adam, x)
+        if compiled:
+            net.compile()
+    lasts = seconds(step, on, timing)
     return {
         "parameters": size_of(net),
         "images_per_second": BATCH / lasts,
-        "gflops": counter.get_total_flops() / lasts / 1e9,
+        "gflops": work / lasts / 1e9,
         "memory_mb": loop.peak_memory_mb(on),
     }
+
+
+def ours_size(size: str) -> int:
+    """How many parameters our network has, told 20 groups of pictures."""
+    edge, channels, chosen = SIZES[size]
+    with torch.device("meta"):
+        return size_of(run.network(Config(**chosen), (channels, edge, edge), data.CLUSTERS))  # type: ignore[arg-type]
 
 
 def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor) -> None:
@@ -187,103 +223,100 @@ def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor) -> None:
     with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
         loss = peer.loss(x)
     loss.backward()
-    nn.utils.clip_grad_norm_(peer.net.parameters(), 1.0)
+    if peer.clip < np.inf:
+        nn.utils.clip_grad_norm_(peer.net.parameters(), peer.clip)
     adam.step()
 
 
-def quality(name: str, budgets: list[float], seed: int, work: str, told: bool) -> dict[str, Any]:
-    """Samples of one run, judged: of ours for one budget, of a peer for each, its clock stopped meanwhile."""
-    found = data.load("digits")
-    return (ours if name == OURS else theirs)(name, budgets, seed, Path(work), told, found)
+def floors() -> dict[str, Any]:
+    """How far apart the truth is from itself: halves of all real digits, and draws from those that are trained on."""
+    found, rng = data.load("digits"), np.random.default_rng(0)
+    features, accuracy = judge.classifier(found)
+    train, held_out = features.describe(found.train), features.describe(found.held_out)
+    both = np.concatenate([train, held_out])
+    orders = [rng.permutation(len(both)) for _ in range(DRAWS)]
+    return {
+        "accuracy": accuracy,
+        "halves": [metrics.frechet_distance(both[order[::2]], both[order[1::2]]) for order in orders],
+        "drawn": [
+            metrics.frechet_distance(held_out, train[rng.integers(len(train), size=SAMPLES)]) for _ in range(DRAWS)
+        ],
+    }
 
 
-def ours(name: str, budgets: list[float], seed: int, work: Path, told: bool, found: data.Data) -> dict[str, Any]:
-    """The two commands that anyone who measures would give."""
-    (budget,) = budgets
-    folder = work / f"{'labels' if told else 'pictures'}-{budget:g}-{seed}"
-    file, drawn = work / f"{folder.name}.npz", work / f"{folder.name}-samples.npz"
-    work.mkdir(parents=True, exist_ok=True)
-    arrays = {"images": (found.train[:, 0] + 1) / 2, "labels": found.train_labels if told else None}
-    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]
-    command = [sys.executable, "-m", "tinyddpm"]
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted benchmark left
-    chosen = [f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}"]
-    subprocess.run([*command, "train", *chosen], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    begun = time.perf_counter()
-    draw = [str(folder), f"--n={SAMPLES}", f"--out={drawn}", f"--seed={seed}"]
-    subprocess.run([*command, "sample", *draw], check=True, stdout=subprocess.DEVNULL)
-    lasts = time.perf_counter() - begun
-    report = json.loads((folder / "report.json").read_text("utf-8"))
-    figures = {"steps": report["steps"], "sampling_seconds": lasts, "memory_mb": report["peak_memory_mb"]}
-    return {f"{budget:g}": {**figures, **judged(np.load(drawn)["samples"], found)}}
-
-
-def theirs(name: str, budgets: list[float], seed: int, work: Path, told: bool, found: data.Data) -> dict[str, Any]:
-    """One run of a peer, sampled at each budget with the average of its weights."""
+def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float) -> dict[str, Any]:
+    """One run of a peer, sampled at each budget with the average of its weights while its clock stands still."""
     torch.manual_seed(seed)
-    edge, channels, parameters = SIZES["8x8"]
-    peer = matched(lambda width: PEERS[name][1](width, edge, channels), parameters)
-    average, pictures = copy.deepcopy(peer.net.state_dict()), torch.from_numpy(found.train)
-    adam, spent, steps, figures = torch.optim.Adam(peer.net.parameters(), RATE), 0.0, 0, {}
+    (edge, channels, _), cpu = SIZES["8x8"], torch.device("cpu")
+    peer, pictures = (
+        PEERS[name].make(edge, channels, ours_size("8x8"), cpu),
+        torch.from_numpy(data.load("digits").train),
+    )
+    weights: list[Tensor] = [*peer.net.parameters()]
+    average = [value.detach().clone() for value in weights]
+    adam, spent, count, memory, figures = peer.optimiser(weights, lr=rate), 0.0, 0, None, {}
     for budget in sorted(budgets):
         peer.net.train()
         while spent < budget:
             begun = time.perf_counter()
             learn(peer, adam, pictures[torch.randint(len(pictures), (BATCH,))])
+            count += 1
             with torch.no_grad():
-                for kept, value in zip(average.values(), peer.net.state_dict().values(), strict=True):
-                    kept.lerp_(value, 1 - min(KEPT, steps / (steps + 10))) if kept.is_floating_point() else kept.copy_(
-                        value
-                    )
-            spent, steps = spent + time.perf_counter() - begun, steps + 1
-        raw = copy.deepcopy(peer.net.state_dict())
-        peer.net.load_state_dict(average)
+                torch._foreach_lerp_(average, weights, 1 - min(KEPT, count / (count + 10)))
+            spent += time.perf_counter() - begun
+        memory = memory or loop.peak_memory_mb(cpu)  # of training: drawing comes after
+        raw, begun = [value.detach().clone() for value in weights], time.perf_counter()
         peer.net.eval()
-        begun = time.perf_counter()
         with torch.no_grad():
-            samples = peer.sample(SAMPLES).clamp(-1, 1).numpy()
-        figures[f"{budget:g}"] = {
-            "steps": steps,
-            "sampling_seconds": time.perf_counter() - begun,
-            "memory_mb": loop.peak_memory_mb(torch.device("cpu")),
-            **judged(samples, found),
-        }
-        peer.net.load_state_dict(raw)
-    return {"parameters": size_of(peer.net), **figures}
+            torch._foreach_copy_(weights, average)
+            samples = peer.sample(SAMPLES, steps).clamp(-1, 1).numpy()
+            torch._foreach_copy_(weights, raw)
+        lasts = time.perf_counter() - begun
+        figures[f"{budget:g}"] = {"steps": count, "sampling_seconds": lasts, "memory_mb": memory, **judged(samples)}
+    return {"parameters": size_of(peer.net), "budgets": figures}
 
 
-def judged(samples: np.ndarray, found: data.Data) -> dict[str, float | None]:
+def ours(work: Path, name: str, budget: float, seed: int) -> dict[str, Any]:
+    """One run of ours, by the two commands that anyone who measures it would give; with `labels` in the file, or not."""
+    found = data.load("digits")
+    folder = folder_of(work, name, budget, seed)
+    file, drawn = (folder.with_name(f"{folder.name}-{what}.npz") for what in ("data", "samples"))
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted benchmark left
+    work.mkdir(parents=True, exist_ok=True)
+    labels: dict[str, Any] = {"labels": found.train_labels} if name == TOLD else {}
+    np.savez(file, images=(found.train[:, 0] + 1) / 2, **labels)
+    command("train", f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}")
+    begun = time.perf_counter()
+    command("sample", str(folder), f"--n={SAMPLES}", f"--out={drawn}", f"--seed={seed}")
+    lasts, report = time.perf_counter() - begun, json.loads((folder / "report.json").read_text("utf-8"))
+    figures = {"steps": report["steps"], "sampling_seconds": lasts, "memory_mb": report["peak_memory_mb"]}
+    with np.load(drawn) as samples:
+        figures |= judged(samples["samples"])
+    return {"parameters": report["parameters"], "budgets": {f"{budget:g}": figures}}
+
+
+def folder_of(work: Path, name: str, budget: float, seed: int) -> Path:
+    """Where a run of ours is."""
+    return work / f"{'labels' if name == TOLD else 'pictures'}-{budget:g}-{seed}"
+
+
+def judged(samples: np.ndarray) -> dict[str, Any]:
     """The Fréchet distance, and whether samples are copies."""
-    verdict = judge.compare(samples, found)
+    verdict = judge.compare(samples, data.load("digits"))
     return {"frechet_distance": verdict.frechet_distance, "nearest_neighbours": verdict.nearest_neighbours}
 
 
-def floors() -> dict[str, float]:
-    """What the truth itself comes to: the real halves, and draws with replacement from the one that is trained on."""
-    found, rng = data.load("digits"), np.random.default_rng(0)
-    features, accuracy = judge.classifier(found)
-    real, train = features.describe(found.held_out), features.describe(found.train)
-    drawn = [metrics.frechet_distance(real, train[rng.integers(len(train), size=SAMPLES)]) for _ in range(20)]
-    half = metrics.frechet_distance(real, train)
-    return {"half": half, "drawn": float(np.mean(drawn)), "drawn_sd": float(np.std(drawn)), "accuracy": accuracy}
-
-
-def sampling(folder: str, sampler: str, calls: int) -> dict[str, Any]:
+def sampling(folder: str, way: str, calls: int) -> dict[str, Any]:
     """One run sampled in one way, with three seeds."""
-    found, loaded = data.load("digits"), run.load(Path(folder))
-    loaded.sample(SAMPLES, 0, sampler=sampler, steps=5)  # the first time is slower
-    lasting, distances = [], []
-    for seed in range(3):
+    loaded, lasting, distances = run.load(Path(folder)), [], []
+    options: dict[str, Any] = SAMPLERS[way]
+    loaded.sample(SAMPLES, 0, steps=2, **options)  # the first time is slower
+    for seed in range(SEEDS):
         begun = time.perf_counter()
-        samples = loaded.sample(SAMPLES, seed, sampler=sampler, steps=calls)
+        samples = loaded.sample(SAMPLES, seed, steps=calls, **options)
         lasting.append(time.perf_counter() - begun)
-        distances.append(judge.compare(samples, found).frechet_distance)
+        distances.append(judged(samples)["frechet_distance"])
     return {"seconds": statistics.median(lasting), "frechet_distances": distances}
-
-
-def size_of(net: nn.Module) -> int:
-    """How many parameters a network has."""
-    return sum(value.numel() for value in net.parameters())
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -293,153 +326,260 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "quality": quality,
     "sampling": sampling,
 }
+"""What is measured in a process of its own, by the first part of the measurement's name."""
+
+
+def _prepared(device: str) -> torch.device:
+    on = run.device_of(device)
+    if on.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # as `loop.fit` does
+    return on
 
 
 # The benchmark. ------------------------------------------------------------------------------------------------------
 
 
-def jobs(options: Options) -> Iterable[tuple[str, list[Any]]]:
-    """The measurements, by names that say all that was chosen: what to measure, and the arguments."""
-    there = [name for name in options.peers if find_spec(PEERS[name][0])]
+def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The measurements that are asked for: their names and settings."""
+    there = [name for name in options.peers if PEERS[name].installed]
+    where = {"device": options.device, "timing": options.timing}
     if "machine" in options.parts:
-        yield "machine", [options.device]
+        yield "machine", {**where, "timing": options.timing / 10}
     if "speed" in options.parts:
-        gpu = run.device_of(options.device).type == "cuda"
-        for size, name, compiled in itertools.product(SIZES, (OURS, *there), (False, True) if gpu else (False,)):
-            yield f"speed/{size}/{name}{'/compiled' if compiled else ''}", [name, size, options.device, compiled]
-    work = str(options.work)
+        ways = (False, True) if run.device_of(options.device).type == "cuda" else (False,)
+        for size, name, compiled in itertools.product(SIZES, (OURS, *there), ways):
+            settings = {"name": name, "size": size, "compiled": compiled}
+            yield f"speed/{size}/{name}" + "/compiled" * compiled, {**settings, **where}
     if "quality" in options.parts:
-        yield "floors", []
-        for told, budget, seed in itertools.product((False, True), options.budgets, range(options.seeds)):
-            kind = "labels" if told else "pictures"
-            yield f"quality/{OURS}, {kind}/{budget:g}/{seed}", [OURS, [budget], seed, work, told]
+        yield "floors", {}
+        for name, budget, seed in itertools.product((OURS, TOLD), options.budgets, range(options.seeds)):
+            yield f"quality/{name}/{seed}/{budget:g}", {"name": name, "budget": budget, "seed": seed}
         for name, seed in itertools.product(there, range(options.peer_seeds)):
-            told_of = "-".join(f"{budget:g}" for budget in options.budgets)
-            yield f"quality/{name}/{told_of}/{seed}", [name, [*options.budgets], seed, work, False]
+            settings = {"name": name, "budgets": sorted(options.budgets), "seed": seed, "rate": options.peer_rate}
+            yield f"quality/{name}/{seed}", {**settings, "steps": options.peer_steps.get(name, PEERS[name].steps)}
     if "sampling" in options.parts:
-        folder = options.work / f"labels-{max(options.budgets):g}-0"
-        for sampler, calls in itertools.product(("second_order", "ddim", "ancestral"), CALLS):
-            yield f"sampling/{sampler}/{calls}", [str(folder), sampler, calls]
+        folder = options.run or folder_of(options.work, TOLD, max(options.budgets), 0)
+        for way, calls in itertools.product(SAMPLERS, sorted(options.calls)):
+            yield f"sampling/{way}/{calls}", {"folder": str(folder), "way": way, "calls": calls}
 
 
-def benchmark(options: Options) -> dict[str, Any]:
-    """Measure what is not in results.json yet, one after another; gives all of it."""
-    options.check()
+def benchmark(options: Options) -> Results:
+    """Measure what has not been measured yet, one after another; gives all of it. What fails is told and left out.
+
+    Raises:
+        ValueError: when the results there are from another machine: they cannot be compared.
+    """
     for name in options.peers:
-        if not find_spec(PEERS[name][0]):
-            print(f"{name} is not installed: left out (pip install {PEERS[name][0].replace('_', '-')})")
-    file = options.out / "results.json"
-    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        if not PEERS[name].installed:
+            print(f"{name} is not installed, left out: pip install {PEERS[name].package.replace('_', '-')}")
+    here = named(options.device)
+    results = load(options.out) if (options.out / RESULTS).is_file() else {"machine": here, "measured": {}}
+    if options.parts and results["machine"] != here:
+        was, now = (", ".join(map(str, machine.values())) for machine in (results["machine"], here))
+        raise ValueError(f"out must be a folder with results of this machine ({now}) or none, got those of {was}")
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, arguments in jobs(options):
-        if name not in found:
-            print(name, flush=True)
-            found[name] = apart(name.split("/")[0], arguments)
-            run.write_json(file, found)
-    return found
+    for name, settings in jobs(options):
+        if results["measured"].get(name, {}).get("settings") == settings:
+            continue
+        print(name, end="", flush=True)
+        measure, begun = name.split("/")[0], time.monotonic()
+        try:
+            by_command = settings.get("name") in (OURS, TOLD) and measure == "quality"
+            found = ours(options.work, **settings) if by_command else apart(measure, settings)
+        except (RuntimeError, ValueError, OSError) as problem:
+            print(f": failed, left out: {problem}")
+            continue
+        print(f": {time.monotonic() - begun:.0f} s")
+        results["measured"][name] = {"settings": settings, **found}
+        run.write_json(options.out / RESULTS, results)
+    return results
 
 
-def apart(measure: str, arguments: list[Any]) -> dict[str, Any]:
+def named(device: str) -> dict[str, Any]:
+    """What tells a machine from others."""
+    on = run.device_of(device)
+    name = torch.cuda.get_device_name(on) if on.type == "cuda" else platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if on.type == "cpu" and cpu.is_file() and (told := re.search(r"model name\s*: (.*)", cpu.read_text("utf-8"))):
+        name = told[1]
+    return {"name": name, "device": on.type, "cores": os.cpu_count(), "torch": torch.__version__}
+
+
+def apart(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A measurement in a process of its own."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as answer:
-        job = json.dumps([measure, arguments, answer.name])
-        subprocess.run([sys.executable, "-m", __spec__.name, "--job", job], check=True, stdout=subprocess.DEVNULL)
-        found: dict[str, Any] = json.load(answer)
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer.json")
+        call([sys.executable, "-m", "tinyddpm.train.benchmark", "--job", measure, json.dumps(settings), str(answer)])
+        found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
         return found
 
 
-def tables(found: dict[str, Any]) -> dict[str, str]:
-    """The tables that the chapter shows, as Markdown."""
-    peak = found["machine"]["peaks"]["3x3 convolution, float32"] if "machine" in found else math.nan
-    speeds = [
-        (
-            size,
-            " ".join(name),
-            f"{of['parameters'] / 1e6:.2f}",
-            f"{of['images_per_second']:,.0f}",
-            f"{of['gflops']:.0f}",
-            f"{of['gflops'] / peak:.0%}",
-            f"{of['memory_mb']:.0f}",
-        )
-        for (_, size, *name), of in split(found, "speed")
+def command(*arguments: str) -> None:
+    """`tinyddpm` with these arguments."""
+    call([sys.executable, "-m", "tinyddpm", *arguments])
+
+
+def call(arguments: list[str]) -> None:
+    """Run a command quietly, with as many threads as there are cores.
+
+    Raises:
+        RuntimeError: when it fails, with the last line of what it said.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}")
+
+
+def load(folder: Path) -> Results:
+    """What has been measured.
+
+    Raises:
+        ValueError: when there is nothing, or nothing that can be read.
+    """
+    try:
+        results: Results = json.loads((folder / RESULTS).read_text("utf-8"))
+        results["machine"], results["measured"]
+    except FileNotFoundError:
+        raise ValueError(f"{folder / RESULTS} is not there; python -m tinyddpm.train.benchmark measures it") from None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ValueError(f"{folder / RESULTS} is not the result of a benchmark: {problem!r}") from None
+    return results
+
+
+# The tables. ---------------------------------------------------------------------------------------------------------
+
+
+def of(results: Results, part: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """The measurements of a part: the rest of their names, and what came out."""
+    return ((name.split("/")[1:], found) for name, found in results["measured"].items() if name.startswith(f"{part}/"))
+
+
+def runs(results: Results) -> dict[str, dict[float, list[dict[str, Any]]]]:
+    """What came out of every run: by trainer, and by budget."""
+    found: dict[str, dict[float, list[dict[str, Any]]]] = {}
+    for (name, *_), measured in of(results, "quality"):
+        for budget, figures in measured["budgets"].items():
+            found.setdefault(name, {}).setdefault(float(budget), []).append(figures)
+    return {name: dict(sorted(by_budget.items())) for name, by_budget in found.items()}
+
+
+def machine_table(results: Results) -> str:
+    """What the machine is, and the most it was seen to do."""
+    about, measured = results["machine"], results["measured"].get("machine", {"peaks": {}})
+    rows = [["processor", f"{about['name']}, {about['cores']} cores"], ["PyTorch", about["torch"]]]
+    if "threads" in measured:
+        rows.append(["threads", str(measured["threads"])])
+    units = {name: "GB/s" if name == "copy" else "GFLOP/s" for name in measured["peaks"]}
+    return table(
+        ["what", "how much:"], rows + [[name, f"{most:,.0f} {units[name]}"] for name, most in measured["peaks"].items()]
+    )
+
+
+def speed_table(results: Results) -> str:
+    """A training step of every trainer."""
+    kind = "bfloat16" if results["machine"]["device"] == "cuda" else "float32"
+    peaks = results["measured"].get("machine", {"peaks": {}})["peaks"]
+    peak = max((most for name, most in peaks.items() if name.endswith(kind)), default=np.nan)
+    rows = []
+    for (size, *name), found in of(results, "speed"):
+        millions, share = found["parameters"] / 1e6, f"{found['gflops'] / peak:.0%}" if peak > 0 else ""
+        speeds = [f"{found[figure] or np.nan:,.0f}" for figure in ("images_per_second", "gflops", "memory_mb")]
+        rows.append([size, ", ".join(name), f"{millions:.2f}", *speeds[:2], share, speeds[2]])
+    head = ["pictures", "trainer", "parameters (M):", "images/s:", "GFLOP/s:", "of the most:", "memory (MB):"]
+    return table(head, rows)
+
+
+def quality_table(results: Results) -> str:
+    """What samples of every trainer are worth after every budget, and the floors."""
+    found, rows = runs(results), []
+    for budget in sorted({budget for by_budget in found.values() for budget in by_budget}):
+        for name, figures in ((name, by_budget[budget]) for name, by_budget in found.items() if budget in by_budget):
+            mean = {key: statistics.fmean(each[key] or np.nan for each in figures) for key in figures[0]}
+            far = spread([each["frechet_distance"] for each in figures])
+            rows.append([name, f"{budget:g}", str(len(figures)), f"{mean['steps']:,.0f}", far])
+            rows[-1] += [f"{mean['nearest_neighbours']:.2f}", f"{mean['sampling_seconds']:.1f}"]
+            rows[-1] += [f"{mean['memory_mb']:,.0f}"]
+    floor = results["measured"].get("floors", {})
+    for key, title in (
+        ("halves", "real half against real half"),
+        ("drawn", f"{SAMPLES:,} draws from the training half"),
+    ):
+        if key in floor:
+            rows.append([f"*{title}*", "", str(len(floor[key])), "", spread(floor[key]), "", "", ""])
+    head = [
+        "trainer",
+        "seconds:",
+        "runs:",
+        "steps:",
+        "Fréchet distance:",
+        "neighbours:",
+        "sampling (s):",
+        "memory (MB):",
     ]
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for (_, name, *_), of in split(found, "quality"):
-        for budget in of.keys() - {"parameters"}:
-            runs.setdefault((name, budget), []).append(of[budget])
-    qualities = [
-        (
-            name,
-            budget,
-            str(len(of)),
-            f"{mean(of, 'steps'):,.0f}",
-            spread([each["frechet_distance"] for each in of]),
-            f"{mean(of, 'nearest_neighbours'):.2f}",
-            f"{mean(of, 'sampling_seconds'):.1f}",
-            f"{mean(of, 'memory_mb'):.0f}",
-        )
-        for (name, budget), of in sorted(
-            runs.items(), key=lambda row: (float(row[0][1]), not row[0][0].startswith(OURS), row[0])
-        )
-    ]
-    samplings = [
-        (name, calls, f"{of['seconds']:.1f}", spread(of["frechet_distances"]))
-        for (_, name, calls), of in split(found, "sampling")
-    ]
-    return {
-        "speed": table(
-            ["pictures", "trainer", "parameters (M):", "images/s:", "GFLOP/s:", "of the peak:", "memory (MB):"], speeds
-        ),
-        "quality": table(
-            [
-                "trainer",
-                "seconds:",
-                "runs:",
-                "steps:",
-                "Fréchet distance:",
-                "neighbours:",
-                "sampling (s):",
-                "memory (MB):",
-            ],
-            qualities,
-        ),
-        "calls": table(["sampler", "calls:", "seconds:", "Fréchet distance:"], samplings),
-    }
+    return table(head, rows)
 
 
-def split(found: dict[str, Any], part: str) -> Iterable[tuple[list[str], Any]]:
-    """The measurements of a part, with their names taken apart."""
-    return ((name.split("/"), of) for name, of in found.items() if name.startswith(f"{part}/"))
+def sampling_table(results: Results) -> str:
+    """One run sampled in several ways; the ratio is to Algorithm 2 with the most calls."""
+    found = {(way, int(calls)): of for (way, calls), of in of(results, "sampling")}
+    most = max((calls for way, calls in found if way == "ancestral"), default=0)
+    truth = statistics.fmean(found["ancestral", most]["frechet_distances"]) if most else np.nan
+    rows = []
+    for (way, calls), figures in found.items():
+        ratio = statistics.fmean(figures["frechet_distances"]) / truth
+        far = spread(figures["frechet_distances"])
+        rows.append([way, str(calls), f"{figures['seconds']:.1f}", far, f"{ratio:.2f}" if most else ""])
+    return table(["sampler", "calls:", f"seconds for {SAMPLES:,}:", "Fréchet distance:", "ratio:"], rows)
 
 
-def mean(runs: list[dict[str, Any]], name: str) -> float:
-    """One figure, on average over several runs."""
-    return statistics.fmean(of[name] for of in runs)
-
-
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     """A mean and, of several values, their standard deviation."""
     of_several = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4f}{of_several}"
 
 
-def main() -> int:
-    """Run the benchmark, or one job of it; gives the exit code."""
-    keep_memory()
-    options = tyro.cli(Options, prog="python -m tinyddpm.train.benchmark")
-    if options.job is not None:
-        measure, arguments, answer = json.loads(options.job)
-        Path(answer).write_text(json.dumps(MEASURES[measure](*arguments)), "utf-8")
+TABLES: dict[str, Callable[[Results], str]] = {
+    "machine": machine_table,
+    "speed": speed_table,
+    "quality": quality_table,
+    "calls": sampling_table,
+}
+"""What can stand on a page."""
+
+
+def tables(results: Results) -> dict[str, str]:
+    """The tables that a page can show, as Markdown."""
+    return {name: made(results) for name, made in TABLES.items()}
+
+
+# The command. --------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["--job"]:  # one of its processes
+        _, measure, settings, answer = arguments
+        keep_memory()
+        Path(answer).write_text(json.dumps(MEASURES[measure](**json.loads(settings))), "utf-8")
         return 0
+    options = tyro.cli(Options, prog="python -m tinyddpm.train.benchmark", args=arguments)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        found = benchmark(options)
-        print(*tables(found).values(), sep="\n")
+        results = benchmark(options.check())
+        print("", *tables(results).values(), sep="\n")
         if options.page is not None:
-            page = renewed(options.page.read_text("utf-8"), tables(found)).encode()
+            page = renewed(options.page.read_text("utf-8"), tables(results)).encode()
             write(options.page, lambda file: file.write(page))
-    except (ValueError, OSError, subprocess.CalledProcessError) as problem:
-        print(f"benchmark: {problem}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\ntinyddpm: interrupted; what was measured is kept", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as problem:
+        print(f"tinyddpm: {problem}", file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -2,112 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
 
 
 @dataclass(frozen=True)
 class Peer:
-    """What a trainer needs to be measured. Pictures are in [-1, 1], shape (batch, channels, edge, edge)."""
+    """What is measured of a trainer. Pictures are in [-1, 1], shape (batch, channels, edge, edge)."""
 
     net: nn.Module
     loss: Callable[[Tensor], Tensor]
     """of a batch of clean pictures"""
-    sample: Callable[[int], Tensor]
-    """draws so many pictures with `net`"""
+    sample: Callable[[int, int], Tensor]
+    """draws so many pictures with so many calls of `net`"""
+    optimiser: Callable[..., Optimizer]
+    """made of the parameters and a learning rate"""
+    clip: float = 1.0
+    """largest norm of a gradient"""
 
 
-Maker: TypeAlias = Callable[[int, int, int], Peer]
-"""Makes a peer of a width for pictures of an edge and some channels."""
-
-
-def lucidrains(width: int, edge: int, channels: int) -> Peer:
-    """denoising-diffusion-pytorch, with the 250 steps of its README."""
+def lucidrains(edge: int, channels: int, parameters: int, device: torch.device) -> Peer:
+    """denoising-diffusion-pytorch, as in its README: DDIM, where it draws with fewer than all 1000 calls."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
 
-    net = Unet(width, dim_mults=(1, 2) if edge < 16 else (1, 2, 2), channels=channels)
-    diffusion = GaussianDiffusion(net, image_size=edge, timesteps=1000, sampling_timesteps=250, auto_normalize=False)
-    return Peer(net, diffusion, lambda n: diffusion.sample(batch_size=n))
+    multiples = (1, 2) if edge < 16 else (1, 2, 2)
+    widths = (partial(Unet, width, dim_mults=multiples, channels=channels) for width in range(8, 129, 2))
+    net = nearest(parameters, widths)
+    diffusion = GaussianDiffusion(net, image_size=edge, timesteps=1000, auto_normalize=False).to(device)
+
+    def sample(n: int, steps: int) -> Tensor:
+        diffusion.sampling_timesteps, diffusion.is_ddim_sampling = steps, steps < 1000
+        return diffusion.sample(batch_size=n)
+
+    return Peer(net, diffusion, sample, partial(Adam, betas=(0.9, 0.99)))
 
 
-def diffusers(width: int, edge: int, channels: int) -> Peer:
-    """Diffusers, as in its tutorial on unconditional training; sampled with DDPM in 250 steps."""
+def diffusers(edge: int, channels: int, parameters: int, device: torch.device) -> Peer:
+    """Diffusers, as in its tutorial on unconditional training, with one layer in a block and fewer groups to normalise."""
     from diffusers import DDPMScheduler, UNet2DModel
 
-    widths = (width, 2 * width) if edge < 16 else (width, 2 * width, 2 * width)
-    net = UNet2DModel(
-        sample_size=edge,
-        in_channels=channels,
-        out_channels=channels,
-        layers_per_block=1,
-        block_out_channels=widths,
-        down_block_types=(len(widths) - 1) * ("DownBlock2D",) + ("AttnDownBlock2D",),
-        up_block_types=("AttnUpBlock2D", *(len(widths) - 1) * ("UpBlock2D",)),
-        norm_num_groups=8,
-    )
+    def make(width: int) -> nn.Module:
+        widths = (width, 2 * width) if edge < 16 else (width, 2 * width, 2 * width)
+        return UNet2DModel(
+            sample_size=edge,
+            in_channels=channels,
+            out_channels=channels,
+            layers_per_block=1,
+            block_out_channels=widths,
+            down_block_types=(len(widths) - 1) * ("DownBlock2D",) + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D", *(len(widths) - 1) * ("UpBlock2D",)),
+            norm_num_groups=4,
+        )
+
+    net = nearest(parameters, (partial(make, width) for width in range(8, 129, 4))).to(device)
     scheduler = DDPMScheduler(num_train_timesteps=1000)
 
     def loss(x: Tensor) -> Tensor:
-        noise = torch.randn_like(x)
-        t = torch.randint(0, 1000, (len(x),), device=x.device)
+        noise, t = torch.randn_like(x), torch.randint(0, 1000, (len(x),), device=device)
         return nn.functional.mse_loss(net(scheduler.add_noise(x, noise, t), t, return_dict=False)[0], noise)
 
-    def sample(n: int) -> Tensor:
-        x = torch.randn(n, channels, edge, edge, device=next(net.parameters()).device)
-        scheduler.set_timesteps(250)
+    def sample(n: int, steps: int) -> Tensor:
+        x = torch.randn(n, channels, edge, edge, device=device)
+        scheduler.set_timesteps(steps)
         for t in scheduler.timesteps:
             x = scheduler.step(net(x, t).sample, t, x).prev_sample
         return x
 
-    return Peer(net, loss, sample)
+    return Peer(net, loss, sample, AdamW)
 
 
-def smalldiffusion(width: int, edge: int, channels: int) -> Peer:
-    """Smalldiffusion, with its accelerated sampler in 20 steps."""
+def smalldiffusion(edge: int, channels: int, parameters: int, device: torch.device) -> Peer:
+    """Smalldiffusion, with its accelerated sampler; it normalises 32 groups of channels, so there are few widths to choose."""
     from smalldiffusion import ScheduleDDPM, generate_train_sample, samples
     from smalldiffusion.model import Scaled
     from smalldiffusion.model_unet import Unet
 
-    multiples = (1, 2) if edge < 16 else (1, 2, 2)
-    net = Scaled(Unet)(
-        edge, channels, channels, ch=width, ch_mult=multiples, num_res_blocks=1, attn_resolutions=(edge // 2,)
+    above, options = (1,) if edge < 16 else (1, 2), {"ch": 32, "num_res_blocks": 1, "attn_resolutions": ()}
+    make = partial(Scaled(Unet), edge, channels, channels, **options)
+    sizes = ((top, told) for top in (1, 2, 3, 4) for told in (1, 2, 4, 6, 8))
+    net = nearest(parameters, (partial(make, ch_mult=(*above, top), embed_ch_mult=told) for top, told in sizes)).to(
+        device
     )
     schedule = ScheduleDDPM(1000)
 
     def loss(x: Tensor) -> Tensor:
         x, sigma, noise, _ = generate_train_sample(x, schedule)
-        found: Tensor = net.get_loss(x, sigma, noise)
-        return found
+        return net.get_loss(x, sigma, noise)
 
-    def sample(n: int) -> Tensor:
-        *_, x = samples(net, schedule.sample_sigmas(20), gam=2, batchsize=n)
+    def sample(n: int, steps: int) -> Tensor:
+        *_, x = samples(net, schedule.sample_sigmas(steps), gam=2, batchsize=n)
         return x
 
-    return Peer(net, loss, sample)
+    return Peer(net, loss, sample, AdamW, math.inf)
 
 
-PEERS: dict[str, tuple[str, Maker]] = {
-    "lucidrains": ("denoising_diffusion_pytorch", lucidrains),
-    "diffusers": ("diffusers", diffusers),
-    "smalldiffusion": ("smalldiffusion", smalldiffusion),
+class Known(NamedTuple):
+    """A trainer by the package that it comes in, what makes it (of edge, channels, parameters, device), and its calls for a sample."""
+
+    package: str
+    make: Callable[[int, int, int, torch.device], Peer]
+    steps: int
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be measured here."""
+        return find_spec(self.package) is not None
+
+
+PEERS: dict[str, Known] = {
+    "lucidrains": Known("denoising_diffusion_pytorch", lucidrains, 250),
+    "diffusers": Known("diffusers", diffusers, 1000),
+    "smalldiffusion": Known("smalldiffusion", smalldiffusion, 20),
 }
-"""By name: the package, and what makes the peer."""
+"""The trainers that can be measured, by name."""
 
 
-def matched(make: Callable[[int], Any], parameters: int) -> Any:
-    """What `make` makes, in that width of 8, 16, 24, ... with which its `net` has nearest to so many parameters."""
-    best: Any = None
-    for width in range(8, 257, 8):
-        try:
-            made = make(width)
-        except ValueError:  # some want multiples of 32
-            continue
-        off = abs(sum(value.numel() for value in made.net.parameters()) - parameters)
-        if best is not None and off > best[0]:
-            break
-        best = (off, made)
-    return best[1]
+def nearest(parameters: int, makers: Iterable[Callable[[], nn.Module]]) -> Any:
+    """The network with nearest to so many parameters, of those that could be made."""
+
+    def off(make: Callable[[], nn.Module]) -> int:
+        with torch.device("meta"):
+            return abs(size_of(make()) - parameters)
+
+    return min(makers, key=off)()
+
+
+def size_of(net: nn.Module) -> int:
+    """How many parameters a network has."""
+    return sum(value.numel() for value in net.parameters())

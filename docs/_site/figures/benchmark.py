@@ -2,75 +2,94 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from tinyddpm.train.benchmark import OURS, split
+from tinyddpm.train import benchmark
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, Figure, figure
 
-MEASURED = Path(__file__).parents[2] / "assets" / "benchmark" / "results.json"
+MEASURED = Path(__file__).parents[2] / "assets" / "benchmark"
+
+COLORS = dict(zip((benchmark.OURS, *benchmark.PEERS), (BLUE, ORANGE, GREEN, PINK), strict=True))
 
 
 def quality() -> Figure:
-    """The Fréchet distance after some seconds of training, a line for each trainer and a dot for each run."""
-    found = json.loads(MEASURED.read_text("utf-8"))
-    runs: dict[str, dict[float, list[float]]] = {}
-    for (_, name, *_), of in split(found, "quality"):
-        for budget in of.keys() - {"parameters"}:
-            runs.setdefault(name, {}).setdefault(float(budget), []).append(of[budget]["frechet_distance"])
+    """The distance of every run against the seconds that it was trained; a line goes through the means."""
+    results = benchmark.load(MEASURED)
     fig, ax = figure(1, 1, 3.6)
-    _floor(ax, found)
-    named = sorted(runs, key=lambda name: np.mean(runs[name][max(runs[name])]))
-    above = 0.0
-    for name, color in zip(named, (BLUE, GREEN, ORANGE, PINK, VIOLET), strict=False):
-        seconds = sorted(runs[name])
-        ax.plot(seconds, [np.mean(runs[name][budget]) for budget in seconds], color=color)
-        for budget in seconds:
-            ax.plot([budget] * len(runs[name][budget]), runs[name][budget], "o", color=color, markersize=4, alpha=0.8)
-        above = max(1.25 * above, float(np.mean(runs[name][seconds[-1]])))  # names must not cover each other
-        ax.text(1.06 * seconds[-1], above, name.replace(OURS, "ours"), color=color, va="center")
-    ax.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance")
-    ax.set_xlim(right=3 * max(seconds))
-    ax.set_xticks(seconds, [f"{budget:g}" for budget in seconds])
-    _plain(ax)
-    return fig
-
-
-def calls() -> Figure:
-    """The Fréchet distance of one network's samples, by sampler and by the number of its calls."""
-    found = json.loads(MEASURED.read_text("utf-8"))
-    drawn: dict[str, dict[int, list[float]]] = {}
-    for (_, name, count), of in split(found, "sampling"):
-        drawn.setdefault(name, {})[int(count)] = of["frechet_distances"]
-    fig, ax = figure(1, 1, 3.2)
-    _floor(ax, found)
-    for (name, counts), color in zip(drawn.items(), (BLUE, ORANGE, GREEN), strict=True):
-        ax.plot([*counts], [np.mean(each) for each in counts.values()], color=color, label=name.replace("_", " "))
-        for count, each in counts.items():
-            ax.plot([count] * len(each), each, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
-    ax.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Fréchet distance")
-    ax.set_xticks([*counts], [str(count) for count in counts])
-    _plain(ax)
-    ax.legend()
-    return fig
-
-
-def _floor(ax: Any, found: dict[str, Any]) -> None:
-    """Real against real, and what as many draws from the training half come to by chance."""
-    floors = found["floors"]
-    ax.axhline(floors["half"], color=INK, linewidth=1, linestyle=":")
-    low, high = floors["drawn"] - floors["drawn_sd"], floors["drawn"] + floors["drawn_sd"]
-    ax.axhspan(low, high, color=GREY, alpha=0.3, linewidth=0)
-
-
-def _plain(ax: Any) -> None:
-    """Numbers without powers of ten."""
+    ends = {}
+    for name, by_budget in benchmark.runs(results).items():
+        color = COLORS[name.partition(",")[0]]
+        far = {budget: [each["frechet_distance"] for each in runs] for budget, runs in by_budget.items()}
+        means = [np.mean(of) for of in far.values()]
+        ax.plot([*far], means, color=color, linestyle=":" if name == benchmark.OURS else "-")
+        for budget, of in far.items():
+            ax.plot([budget] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
+        ends[name] = (means[-1], color)
+    _floor(ax, results)
+    _plain(ax.yaxis)
+    budgets = sorted({budget for by_budget in benchmark.runs(results).values() for budget in by_budget})
+    ax.set(xscale="log", xlabel="seconds of training", ylabel="Fréchet distance")
+    ax.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
+    _name(ax, budgets[-1], ends)
+    return fig
+
+
+def sampling() -> Figure:
+    """One run drawn from in several ways: the distance against network calls, and against seconds."""
+    results = benchmark.load(MEASURED)
+    fig, (by_calls, by_time) = figure(1, 2, 3.4, sharey=True)
+    for (way, color), marker in zip(zip(benchmark.SAMPLERS, PALETTE, strict=False), "osD^", strict=False):
+        drawn = [(int(calls), found) for (name, calls), found in benchmark.of(results, "sampling") if name == way]
+        drawn.sort(key=lambda one: one[0])
+        far = [np.mean(found["frechet_distances"]) for _, found in drawn]
+        sd = [np.std(found["frechet_distances"], ddof=1) for _, found in drawn]
+        options: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4}
+        by_calls.errorbar([calls for calls, _ in drawn], far, sd, **options)
+        by_time.errorbar([found["seconds"] for _, found in drawn], far, sd, **options, label=way.replace("_", " "))
+    for ax, label in ((by_calls, "network calls"), (by_time, f"seconds for {benchmark.SAMPLES:,} samples")):
+        ax.set(xscale="log", xlabel=label)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        _floor(ax, results)
+    _plain(by_calls.yaxis)
+    by_calls.set_ylabel("Fréchet distance")
+    fig.legend(loc="outside lower center", ncols=4)
+    return fig
+
+
+def _floor(ax: Any, results: benchmark.Results) -> None:
+    """The band where real samples lie: between two halves of them, and draws from what was trained on."""
+    floor = results["measured"]["floors"]
+    ax.axhspan(np.mean(floor["halves"]), np.mean(floor["drawn"]), color=GREY, alpha=0.3, linewidth=0)
+
+
+def _plain(axis: Any) -> None:
+    """A logarithmic axis with numbers that are not powers of ten."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _name(ax: Any, x: float, ends: dict[str, tuple[float, str]]) -> None:
+    """The name of each line at its right end, moved apart where two would touch."""
+    low, high = np.log(ax.get_ylim())
+    gap, place = 0.075 * (high - low), low - 1.0
+    for name, (y, color) in sorted(ends.items(), key=lambda end: end[1][0]):
+        place = max(np.log(y), place + gap)
+        ax.annotate(
+            name.replace(", ", ",\n"),
+            (x, np.exp(place)),
+            (8, 0),
+            textcoords="offset points",
+            color=color,
+            va="center",
+            fontsize=11,
+            linespacing=1,
+        )
