@@ -339,8 +339,8 @@ def difference(results: Results, name: str) -> tuple[float, float, bool]:
 
 
 def changes_table(results: Results) -> str:
-    """What was changed in the recipe: each question with its answers."""
-    figures = {"loss": "loss", "held out": "held_out_loss", "neighbours": "nearest_neighbours"}
+    """What was changed in the recipe."""
+    figures = {"held out": "held_out_loss", "neighbours": "nearest_neighbours"}
     return _answers(results, "changed", [name for name, of in ABLATIONS.items() if not of.sampling], figures)
 
 
@@ -351,30 +351,33 @@ def sampling_table(results: Results) -> str:
 
 
 def _answers(results: Results, title: str, names: Sequence[str], figures: Mapping[str, str]) -> str:
-    rows, asked, above = list[list[str]](), "", ""
+    rows, above = list[list[str]](), ""
     for name in names:
-        question, against = ABLATIONS[name].question, ABLATIONS[name].against
+        against = ABLATIONS[name].against
         runs = [of for key, of in results["runs"].items() if key.rpartition("/")[0] == name]
         if not runs:
             continue
-        if question != asked:
-            rows.append([f"*{question}*", *[""] * (2 + len(figures))])
         far, diverged = [*by_seed(results, name).values()], sum("diverged" in of for of in runs)
         told = [f"{np.mean(far):.4f}" + (f" ± {np.std(far, ddof=1):.4f}" if len(far) > 1 else "")] if far else []
         apart = "" if name == "base" else _apart(*difference(results, name))
         if apart and against != "base":
-            apart += " from the line above" if against == above else f" from `{against}`"
+            apart += " to the line above" if against == above else f" to {short(against)}"
         means = (list(by_seed(results, name, of).values()) for of in figures.values())
         rows.append(
             [
-                f"`{name}`",
+                short(name),
                 ", ".join(told + [f"{diverged} diverged"] * bool(diverged)),
                 apart,
                 *(f"{np.mean(of):.3f}" if of else "" for of in means),
             ]
         )
-        asked, above = question, name
+        above = name
     return table([title, "Fréchet distance", "difference", *figures], rows)
+
+
+def short(name: str) -> str:
+    """A name as tables and figures have it."""
+    return "the recipe" if name == "base" else name.replace("optimiser=", "").replace(",", ", ")
 
 
 def _apart(mean: float, error: float, sure: bool) -> str:

@@ -27,7 +27,7 @@ def changes() -> Figure:
     results = ablations.load(MEASURED)
     measured = {key.rpartition("/")[0] for key in results["runs"]}
     names = [name for name, of in ablations.ABLATIONS.items() if name in measured and not of.sampling]
-    labels = [textwrap.fill(name.replace("optimiser=", "").replace(",", ", "), 24) for name in names]
+    labels = [textwrap.fill(ablations.short(name), 24) for name in names]
     asked = [ablations.ABLATIONS[name].question for name in names]
     heights = np.array([1 + 1.1 * label.count("\n") for label in labels])
     gaps = np.array([0.0, *(0.5 * (one != other) for one, other in pairwise(asked))])
@@ -48,9 +48,7 @@ def changes() -> Figure:
         else:
             ax.plot(np.mean(far), place, "|", color=INK, markersize=9)
     ax.set(xscale="log", xlim=(0.8 * results["floor"], edge), ylim=(places[-1] + 1, -0.3), xlabel="Fréchet distance")
-    ax.set_yticks(
-        places, ["the recipe" if name == "base" else label for name, label in zip(names, labels, strict=True)]
-    )
+    ax.set_yticks(places, labels)
     for label in ax.get_yticklabels():
         label.set(linespacing=1, fontsize=11)
     ax.tick_params(axis="y", length=0)
