@@ -14,7 +14,6 @@ import json
 import math
 import multiprocessing
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -35,7 +34,7 @@ from . import data, judge, loop, run
 from .config import FREE, Config
 from .data import Data
 from .mistakes import MISTAKES, draw, learn
-from .tables import renewed, table
+from .tables import command, spread, table
 
 Changes: TypeAlias = dict[str, Any]
 Results: TypeAlias = dict[str, Any]
@@ -358,7 +357,7 @@ def _answers(results: Results, title: str, names: Sequence[str], figures: Mappin
         if not runs:
             continue
         far, diverged = [*by_seed(results, name).values()], sum("diverged" in of for of in runs)
-        told = [f"{np.mean(far):.4f}" + (f" ± {np.std(far, ddof=1):.4f}" if len(far) > 1 else "")] if far else []
+        told = [spread(far)] if far else []
         apart = "" if name == "base" else _apart(*difference(results, name))
         if apart and against != "base":
             apart += " to the line above" if against == above else f" to {short(against)}"
@@ -415,22 +414,8 @@ def tables(results: Results) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
     options = tyro.cli(Options, prog="python -m tinyddpm.train.ablations", args=arguments)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        results = {"changes": change, "mistakes": mistake, "tables": _load}[options.part](options.check())
-        print(*tables(results).values(), sep="\n")
-        if options.page is not None:
-            page = renewed(options.page.read_text("utf-8"), tables(results)).encode()
-            write(options.page, lambda file: file.write(page))
-    except KeyboardInterrupt:
-        print("tinyddpm: interrupted; what was measured is kept", file=sys.stderr)
-        return 130
-    except (ValueError, ArithmeticError, OSError) as problem:
-        print(f"tinyddpm: {problem}", file=sys.stderr)
-        return 2
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return 0
+    work = {"changes": change, "mistakes": mistake, "tables": _load}[options.part]
+    return command(lambda: tables(work(options.check())), options.page)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -31,12 +30,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..cli import keep_memory
-from ..files import write
 from ..forward import check_name
 from . import data, judge, loop, metrics, run
 from .config import Config
 from .peers import PEERS, Peer, size_of
-from .tables import renewed, table
+from .tables import command as show
+from .tables import spread, table
 
 Results: TypeAlias = dict[str, Any]
 """`machine`, which names it, and `measured`: the figures of each measurement and the `settings` it was made with."""
@@ -533,12 +532,6 @@ def sampling_table(results: Results) -> str:
     return table(["sampler", "calls:", f"seconds for {SAMPLES:,}:", "Fréchet distance:", "ratio:"], rows)
 
 
-def spread(values: Sequence[float]) -> str:
-    """A mean and, of several values, their standard deviation."""
-    of_several = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{of_several}"
-
-
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "speed": speed_table,
@@ -565,22 +558,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Path(answer).write_text(json.dumps(MEASURES[measure](**json.loads(settings))), "utf-8")
         return 0
     options = tyro.cli(Options, prog="python -m tinyddpm.train.benchmark", args=arguments)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        results = benchmark(options.check())
-        print("", *tables(results).values(), sep="\n")
-        if options.page is not None:
-            page = renewed(options.page.read_text("utf-8"), tables(results)).encode()
-            write(options.page, lambda file: file.write(page))
-    except KeyboardInterrupt:
-        print("\ntinyddpm: interrupted; what was measured is kept", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as problem:
-        print(f"tinyddpm: {problem}", file=sys.stderr)
-        return 2
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return 0
+    return show(lambda: tables(benchmark(options.check())), options.page)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import signal
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..files import write
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -29,3 +35,29 @@ def renewed(page: str, tables: Mapping[str, str]) -> str:
         return found[0] if new is None else f"{found[1]}\n\n{new}\n{found[3]}"
 
     return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end of table -->)", put, page, flags=re.DOTALL)
+
+
+def spread(values: Sequence[float]) -> str:
+    """A mean and, of several values, their standard deviation."""
+    of_several = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{of_several}"
+
+
+def command(measure: Callable[[], Mapping[str, str]], page: Path | None) -> int:
+    """Measure, print the tables and put them on a page; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tables = measure()
+        print("", *tables.values(), sep="\n")
+        if page is not None:
+            content = renewed(page.read_text("utf-8"), tables).encode()
+            write(page, lambda file: file.write(content))
+    except KeyboardInterrupt:
+        print("\ntinyddpm: interrupted; what was measured is kept", file=sys.stderr)
+        return 130
+    except (ValueError, ArithmeticError, OSError) as problem:
+        print(f"tinyddpm: {problem}", file=sys.stderr)
+        return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0

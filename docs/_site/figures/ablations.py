@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tinyddpm.train import ablations
 from tinyddpm.train.mistakes import MISTAKES
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure, plain
 
 MEASURED = Path(__file__).parents[2] / "assets" / "ablations"
 
@@ -53,7 +52,7 @@ def changes() -> Figure:
         label.set(linespacing=1, fontsize=11)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    _plain(ax.xaxis)
+    plain(ax.xaxis)
     return fig
 
 
@@ -71,7 +70,7 @@ def sampling() -> Figure:
             ax.plot([place] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
     ax.set(yscale="log", xlabel="steps", ylabel="Fréchet distance")
     ax.set_xticks(range(len(steps)), [str(count) for count in steps])
-    _plain(ax.yaxis)
+    plain(ax.yaxis)
     fig.legend(loc="outside lower center", ncols=3)
     return fig
 
@@ -95,10 +94,3 @@ def mistakes() -> Figure:
         told = f"loss {measured[name]['loss']:.2f}, distance {measured[name]['frechet_distance']:.3f}"
         ax.text(0.5, -0.03, told, transform=ax.transAxes, ha="center", va="top", fontsize=10)
     return fig
-
-
-def _plain(axis: Any) -> None:
-    """Numbers without powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from tinyddpm.train import benchmark
 
-from .style import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, Figure, figure
+from .style import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, Figure, figure, plain
 
 MEASURED = Path(__file__).parents[2] / "assets" / "benchmark"
 
@@ -31,7 +31,7 @@ def quality() -> Figure:
             ax.plot([budget] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
         ends[name] = (means[-1], color)
     _floor(ax, results)
-    _plain(ax.yaxis)
+    plain(ax.yaxis)
     budgets = sorted({budget for by_budget in benchmark.runs(results).values() for budget in by_budget})
     ax.set(xscale="log", xlabel="seconds of training", ylabel="Fréchet distance")
     ax.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
@@ -57,7 +57,7 @@ def sampling() -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         _floor(ax, results)
-    _plain(by_calls.yaxis)
+    plain(by_calls.yaxis)
     by_calls.set_ylabel("Fréchet distance")
     fig.legend(loc="outside lower center", ncols=4)
     return fig
@@ -67,14 +67,6 @@ def _floor(ax: Any, results: benchmark.Results) -> None:
     """The band where real samples lie: between two halves of them, and draws from what was trained on."""
     floor = results["measured"]["floors"]
     ax.axhspan(np.mean(floor["halves"]), np.mean(floor["drawn"]), color=GREY, alpha=0.3, linewidth=0)
-
-
-def _plain(axis: Any) -> None:
-    """A logarithmic axis with numbers that are not powers of ten."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
 
 
 def _name(ax: Any, x: float, ends: dict[str, tuple[float, str]]) -> None:

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tinyddpm.mixture import Mixture
 
@@ -99,3 +100,11 @@ def density_of(mixture: Mixture, x: np.ndarray) -> np.ndarray:
 def class_colour(end: float) -> str:
     """The colour of a path of `two_classes`, by the class in which it ends."""
     return ORANGE if end < VALLEY else BLUE
+
+
+def plain(axis: Any) -> None:
+    """A logarithmic axis with plain numbers in the place of powers of ten."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
