@@ -170,8 +170,8 @@ class Trainer:
         self.lost[1] += norm
         self.optimiser.step()
         self.steps += 1
-        # `ema_update`, for all weights at once.
-        torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
+        with torch.no_grad():  # `ema_update`, for all weights at once
+            torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
 
     def decay(self) -> float:
         """How much of the average is kept in the step that was just made; a young average forgets faster."""
