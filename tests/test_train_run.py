@@ -111,6 +111,20 @@ def test_the_network_refuses_what_it_cannot_halve():
         UNet(1, 12)
 
 
+@pytest.mark.parametrize(
+    "sides, sizes",
+    [((8, 8), 2), ((28, 28), 3), ((32, 32), 4), ((64, 16), 3), ((12, 8), 2), ((4, 4), 1), ((7, 8), 1), ((6, 6), 1)],
+)
+def test_a_picture_is_halved_down_to_four_pixels_if_nothing_else_is_asked_for(sides, sizes):
+    model = awake(run.network(Config(width=8), (1, *sides), 0))
+    assert len(model.shrink) == sizes - 1
+    seen = []
+    model.middle_in.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[2:]))
+    assert model(torch.zeros(2, 1, *sides), torch.tensor([1, 2])).shape == (2, 1, *sides)
+    assert seen == [tuple(side // 2 ** (sizes - 1) for side in sides)]
+    assert len(run.network(Config(width=8, levels=1), (1, *sides), 0).shrink) == 0
+
+
 # What is learned from. -----------------------------------------------------------------------------------------------
 
 
@@ -448,6 +462,38 @@ def test_the_network_hears_by_how_much_a_picture_was_moved():
     answers = [model(x, t, None, place.expand(2, 2)) for place in places]
     assert torch.equal(answers[4], model(x, t))  # not moved, if nothing is said
     assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(answers, 2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "able", "precision", "half"),
+    [
+        ((1, 8, 8), True, "auto", False),
+        ((3, 16, 16), True, "auto", False),
+        ((1, 16, 24), True, "auto", True),
+        ((1, 16, 24), False, "auto", False),
+        ((1, 16, 24), True, "float32", False),
+        ((2,), True, "auto", False),
+        ((1, 8, 8), False, "bfloat16", True),
+    ],
+)
+def test_bfloat16_is_taken_where_it_pays_or_is_asked_for(shape, able, precision, half, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able}, raising=False)
+    found, kinds = data.split(np.zeros((40, *shape), np.float32), None, 0.5), set()
+    config = replace(TINY, precision=precision, conditional="nothing", batch=8)
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(config, found, torch.device("cpu"))
+        trainer.model.enter.register_forward_hook(lambda _, __, answer: kinds.add(answer.dtype))
+        trainer.step(0.0)
+    assert kinds == {torch.bfloat16 if half else torch.float32}
+    assert {weight.dtype for weight in trainer.model.parameters()} == {torch.float32}
+
+
+def test_the_average_does_not_remember_how_it_came_about():
+    """Else every step would hang on the one before it, and a run would need more memory the longer it lasts."""
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(TINY, data.load("digits"), torch.device("cpu"))
+        trainer.step(0.0)
+    assert not any(weight.requires_grad or weight.grad_fn for weight in trainer.average.parameters())
 
 
 def test_a_batch_in_parts_has_the_same_gradient():

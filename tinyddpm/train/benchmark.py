@@ -54,9 +54,12 @@ BATCH, SAMPLES = 128, 1000
 SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
     "8x8": (8, 1, {}),
     "8x8, wide": (8, 1, {"width": 48}),
-    "32x32": (32, 3, {"width": 48, "levels": 3}),
+    "32x32": (32, 3, {"width": 40}),
 }
 """Pictures to measure the speed with: edge, channels, and our network for them, whose size the others are matched to."""
+
+WAYS = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16", "bfloat16, compiled")}
+"""The ways to train that the speed is measured in."""
 
 SAMPLERS: dict[str, dict[str, str]] = {
     "second_order": {"sampler": "second_order"},
@@ -184,20 +187,21 @@ def machine(device: str, timing: float) -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "peaks": peaks}
 
 
-def speed(name: str, size: str, device: str, compiled: bool, timing: float) -> dict[str, Any]:
-    """Steps of one trainer on random pictures: forward, backward, optimiser; on a GPU in bfloat16."""
+def speed(name: str, size: str, device: str, way: str, timing: float) -> dict[str, Any]:
+    """Steps of one trainer on random pictures: forward, backward, optimiser."""
     (edge, channels, chosen), on = SIZES[size], _prepared(device)
+    precision, compiled = way.partition(",")[0], way.endswith("compiled")
     torch.manual_seed(0)
     x = 2 * torch.rand(BATCH, channels, edge, edge) - 1
     if name == OURS:
-        config = Config(batch=BATCH, compile=compiled, **chosen)  # type: ignore[arg-type]
+        config = Config(batch=BATCH, compile=compiled, precision=precision, **chosen)  # type: ignore[arg-type]
         trainer = loop.Trainer(config, data.split(x.numpy(), None, 0.0), on)
         x_0, t, _, told = trainer.draw()
         net, work, step = trainer.model, flops(lambda: trainer.model(x_0, t, *told)), partial(trainer.step, 0.1)
     else:
         peer, x = PEERS[name].make(edge, channels, ours_size(size), on), x.to(on)
         net, adam = peer.net, peer.optimiser(peer.net.parameters(), lr=1e-3)
-        work, step = flops(partial(peer.loss, x)), partial(learn, peer, adam, x)
+        work, step = flops(partial(peer.loss, x)), partial(learn, peer, adam, x, half=precision == "bfloat16")
         if compiled:
             net.compile()
     lasts = seconds(step, on, timing)
@@ -216,10 +220,10 @@ def ours_size(size: str) -> int:
         return size_of(run.network(Config(**chosen), (channels, edge, edge), data.CLUSTERS))  # type: ignore[arg-type]
 
 
-def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor) -> None:
-    """One step of a peer."""
+def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor, half: bool = False) -> None:
+    """One step of a peer, in bfloat16 if asked for."""
     adam.zero_grad()
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
         loss = peer.loss(x)
     loss.backward()
     if peer.clip < np.inf:
@@ -228,15 +232,17 @@ def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor) -> None:
 
 
 def floors() -> dict[str, Any]:
-    """How far apart the truth is from itself: halves of all real digits, and draws from those that are trained on."""
+    """How far apart the truth is from itself: halves of all real digits, each with its share of every class, and draws from those that are trained on."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+
     found, rng = data.load("digits"), np.random.default_rng(0)
     features, accuracy = judge.classifier(found)
     train, held_out = features.describe(found.train), features.describe(found.held_out)
-    both = np.concatenate([train, held_out])
-    orders = [rng.permutation(len(both)) for _ in range(DRAWS)]
+    both, labels = np.concatenate([train, held_out]), np.concatenate([found.train_labels, found.held_out_labels])  # type: ignore[arg-type]
+    halves = StratifiedShuffleSplit(DRAWS, test_size=0.5, random_state=0).split(both, labels)
     return {
         "accuracy": accuracy,
-        "halves": [metrics.frechet_distance(both[order[::2]], both[order[1::2]]) for order in orders],
+        "halves": [metrics.frechet_distance(both[half], both[rest]) for half, rest in halves],
         "drawn": [
             metrics.frechet_distance(held_out, train[rng.integers(len(train), size=SAMPLES)]) for _ in range(DRAWS)
         ],
@@ -345,10 +351,9 @@ def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
     if "machine" in options.parts:
         yield "machine", {**where, "timing": options.timing / 10}
     if "speed" in options.parts:
-        ways = (False, True) if run.device_of(options.device).type == "cuda" else (False,)
-        for size, name, compiled in itertools.product(SIZES, (OURS, *there), ways):
-            settings = {"name": name, "size": size, "compiled": compiled}
-            yield f"speed/{size}/{name}" + "/compiled" * compiled, {**settings, **where}
+        ways = WAYS[run.device_of(options.device).type]
+        for size, way, name in itertools.product(SIZES, ways, (OURS, *there)):
+            yield f"speed/{size}/{way}/{name}", {"name": name, "size": size, "way": way, **where}
     if "quality" in options.parts:
         yield "floors", {}
         for name, budget, seed in itertools.product((OURS, TOLD), options.budgets, range(options.seeds)):
@@ -477,16 +482,14 @@ def machine_table(results: Results) -> str:
 
 def speed_table(results: Results) -> str:
     """A training step of every trainer."""
-    kind = "bfloat16" if results["machine"]["device"] == "cuda" else "float32"
-    peaks = results["measured"].get("machine", {"peaks": {}})["peaks"]
-    peak = max((most for name, most in peaks.items() if name.endswith(kind)), default=np.nan)
-    rows = []
-    for (size, *name), found in of(results, "speed"):
+    peaks, rows = results["measured"].get("machine", {"peaks": {}})["peaks"], []
+    for (size, way, name), found in of(results, "speed"):
+        peak = max((most for what, most in peaks.items() if what.endswith(way.partition(",")[0])), default=np.nan)
         millions, share = found["parameters"] / 1e6, f"{found['gflops'] / peak:.0%}" if peak > 0 else ""
         speeds = [f"{found[figure] or np.nan:,.0f}" for figure in ("images_per_second", "gflops", "memory_mb")]
-        rows.append([size, ", ".join(name), f"{millions:.2f}", *speeds[:2], share, speeds[2]])
-    head = ["pictures", "trainer", "parameters (M):", "images/s:", "GFLOP/s:", "of the most:", "memory (MB):"]
-    return table(head, rows)
+        rows.append([size, way, name, f"{millions:.2f}", *speeds[:2], share, speeds[2]])
+    head = "pictures, computed in, trainer, parameters (M):, images/s:, GFLOP/s:, of the most:, memory (MB):"
+    return table(head.split(", "), rows)
 
 
 def quality_table(results: Results) -> str:

@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "skips": ("concatenate", "add"),
     "conditional": CONDITIONS,
     "device": ("auto", "cpu", "cuda"),
+    "precision": ("auto", "float32", "bfloat16"),
 }
 """What may be chosen, where it is one of a few words."""
 
@@ -97,8 +98,8 @@ class Config:
 
     width: int = 32
     """channels of the network at full size, a multiple of 8; for points, a quarter of its width"""
-    levels: int = 2
-    """how many sizes the network sees a picture in"""
+    levels: int | None = None
+    """how many sizes the network sees a picture in; if not given, it is halved down to 4 pixels, while halves are whole"""
     blocks: int = 1
     """residual blocks at each size"""
     norm: str = "group"
@@ -117,7 +118,9 @@ class Config:
     """share of the labels that are hidden, for guidance"""
 
     device: str = "auto"
-    """auto, cpu, cuda: auto takes the GPU if there is one, with bfloat16 where it has that"""
+    """auto, cpu, cuda: auto takes the GPU if there is one"""
+    precision: str = "auto"
+    """of training: auto, float32, bfloat16; auto is bfloat16 where it pays: on a GPU or CPU that has it, there for pictures above 16x16"""
     compile: bool = False
     """compile the network first, on a GPU with CUDA graphs: worth a minute's wait in a long run"""
 

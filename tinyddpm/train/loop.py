@@ -100,7 +100,7 @@ class Trainer:
         if cuda:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.half = cuda and torch.cuda.is_bf16_supported()
+        self.half = half_pays(device, self.shape) if config.precision == "auto" else config.precision == "bfloat16"
         # CUDA graphs; not with several processes, whose messages run beside the network.
         mode = "reduce-overhead" if cuda and processes == 1 else "default"
         self.net: nn.Module = torch.compile(self.model, mode=mode) if config.compile else self.model  # type: ignore[assignment]
@@ -251,6 +251,14 @@ def move(pictures: Tensor, by: Tensor) -> Tensor:
         for axis, edge in enumerate(pictures.shape[2:])
     )
     return pictures[each, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def half_pays(device: torch.device, shape: tuple[int, ...]) -> bool:
+    """Whether to compute in bfloat16: where the processor has it and, on a CPU, pictures are large enough to gain by it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # which older versions do not tell
+    return bool(able.get("avx512_bf16")) and math.prod(shape[1:]) > 16 * 16
 
 
 def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

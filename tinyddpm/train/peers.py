@@ -33,7 +33,7 @@ def lucidrains(edge: int, channels: int, parameters: int, device: torch.device) 
     """denoising-diffusion-pytorch, as in its README: DDIM, where it draws with fewer than all 1000 calls."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
 
-    multiples = (1, 2) if edge < 16 else (1, 2, 2)
+    multiples = (1, 2) if edge < 16 else (1, 2, 2, 2)
     widths = (partial(Unet, width, dim_mults=multiples, channels=channels) for width in range(8, 129, 2))
     net = nearest(parameters, widths)
     diffusion = GaussianDiffusion(net, image_size=edge, timesteps=1000, auto_normalize=False).to(device)
@@ -50,7 +50,7 @@ def diffusers(edge: int, channels: int, parameters: int, device: torch.device) -
     from diffusers import DDPMScheduler, UNet2DModel
 
     def make(width: int) -> nn.Module:
-        widths = (width, 2 * width) if edge < 16 else (width, 2 * width, 2 * width)
+        widths = (width, *(1 if edge < 16 else 3) * (2 * width,))
         return UNet2DModel(
             sample_size=edge,
             in_channels=channels,
@@ -85,7 +85,7 @@ def smalldiffusion(edge: int, channels: int, parameters: int, device: torch.devi
     from smalldiffusion.model import Scaled
     from smalldiffusion.model_unet import Unet
 
-    above, options = (1,) if edge < 16 else (1, 2), {"ch": 32, "num_res_blocks": 1, "attn_resolutions": ()}
+    above, options = (1,) if edge < 16 else (1, 2, 2), {"ch": 32, "num_res_blocks": 1, "attn_resolutions": ()}
     make = partial(Scaled(Unet), edge, channels, channels, **options)
     sizes = ((top, told) for top in (1, 2, 3, 4) for told in (1, 2, 4, 6, 8))
     net = nearest(parameters, (partial(make, ch_mult=(*above, top), embed_ch_mult=told) for top, told in sizes)).to(

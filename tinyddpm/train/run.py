@@ -20,7 +20,7 @@ from ..files import write
 from ..forward import check_name
 from . import guided, sample_path
 from .config import CHOICES, FREE, Config
-from .unet import MLP, UNet
+from .unet import MLP, UNet, levels
 
 CONFIG, LAST, BEST, LOG = "config.json", "last.safetensors", "best.safetensors", "log.jsonl"
 
@@ -106,7 +106,7 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     answers = 2 if config.learned_variance else 1
     if len(shape) == 1:
         return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
-    chosen = {name: getattr(config, name) for name in UNET}
+    chosen = {name: getattr(config, name) for name in UNET} | {"levels": config.levels or levels(*shape[1:])}
     return UNet(shape[0], classes=classes, answers=answers, **chosen)
 
 

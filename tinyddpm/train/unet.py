@@ -206,6 +206,11 @@ class MLP(nn.Module):
         return self.leave(functional.silu(h))
 
 
+def levels(height: int, width: int) -> int:
+    """How many sizes to see a picture in: halved while halves are whole and at least 4, as DDPM halved 32 to 16, 8 and 4."""
+    return 1 if height % 2 or width % 2 or min(height, width) < 8 else 1 + levels(height // 2, width // 2)
+
+
 def _zero(layer: nn.Module) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
