@@ -488,6 +488,21 @@ def test_bfloat16_is_taken_where_it_pays_or_is_asked_for(shape, able, precision,
     assert {weight.dtype for weight in trainer.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("seen, share", [(0, 0.0), (199, 0.0), (200, 0.05), (599, 0.1), (600, 0.15), (5000, 0.2)])
+def test_the_more_often_pictures_were_seen_the_more_is_left_out(seen, share):
+    found = data.split(np.zeros((40, 1, 8, 8), np.float32), None, 0.5)
+    for asked, expected in ((None, share), (0.3, 0.3)):
+        left_out = set()
+        with torch.random.fork_rng(devices=[]):
+            trainer = loop.Trainer(replace(TINY, dropout=asked), found, torch.device("cpu"))
+            trainer.steps = seen * 20 // 8  # 20 pictures, 8 in a step
+            for layer in trainer.model.modules():
+                if isinstance(layer, torch.nn.Dropout):
+                    layer.register_forward_hook(lambda layer, _, __, seen=left_out: seen.add(layer.p))
+            trainer.step(0.5)
+        assert left_out == {expected}
+
+
 def test_the_average_does_not_remember_how_it_came_about():
     """Else every step would hang on the one before it, and a run would need more memory the longer it lasts."""
     with torch.random.fork_rng(devices=[]):

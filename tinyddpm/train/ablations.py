@@ -69,7 +69,7 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
     ("What is told of a picture?", {}, ({"conditional": "clusters"}, {"conditional": "nothing"})),
     ("Are pictures moved?", {}, ({"shift": 1}, {"shift": 0})),
     ("Is attention needed?", {}, ({"attention": True}, {"attention": False})),
-    ("Is some of it left out?", {}, ({"dropout": 0.0}, {"dropout": 0.1})),
+    ("Is some of it left out?", {}, ({"dropout": None}, {"dropout": 0.1})),
 )
 """What is asked, what the answers are compared with, and the answers. One that is the recipe's own is left out."""
 

@@ -40,6 +40,10 @@ MEMORY = 18
 """How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
 
 
+DROPOUT, SEEN = (0.0, 0.05, 0.1, 0.15, 0.2), 200
+"""Shares that a block leaves out, and how often pictures are seen before the next: few, for each is compiled anew."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What a run came to. The losses are squared errors of the prediction, per pixel."""
@@ -99,6 +103,7 @@ class Trainer:
         self.model.to(device)
         if cuda:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dropouts = [layer for layer in self.model.modules() if isinstance(layer, nn.Dropout)]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.half = half_pays(device, self.shape) if config.precision == "auto" else config.precision == "bfloat16"
         # CUDA graphs; not with several processes, whose messages run beside the network.
@@ -154,6 +159,8 @@ class Trainer:
             group["lr"] = config.lr * warm * (1 + math.cos(math.pi * done)) / 2
         *drawn, told = self.draw()
         pixels = math.prod(self.shape)
+        for layer in self.dropouts:
+            layer.p = self.dropout()
         self.optimiser.zero_grad()
         for part in range(self.rank * config.accumulate, (self.rank + 1) * config.accumulate):
             at = slice(part, None, self.parts)  # so that a part's times are as evenly spread as those of all
@@ -172,6 +179,11 @@ class Trainer:
         self.steps += 1
         with torch.no_grad():  # `ema_update`, for all weights at once
             torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
+
+    def dropout(self) -> float:
+        """The share that a block leaves out in the next step: the more, the better the network knows the pictures already."""
+        seen = self.steps * self.config.batch // len(self.x)
+        return DROPOUT[min(seen // SEEN, len(DROPOUT) - 1)] if self.config.dropout is None else self.config.dropout
 
     def decay(self) -> float:
         """How much of the average is kept in the step that was just made; a young average forgets faster."""

@@ -106,7 +106,8 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     answers = 2 if config.learned_variance else 1
     if len(shape) == 1:
         return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
-    chosen = {name: getattr(config, name) for name in UNET} | {"levels": config.levels or levels(*shape[1:])}
+    chosen = {name: getattr(config, name) for name in UNET}
+    chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0}
     return UNet(shape[0], classes=classes, answers=answers, **chosen)
 
 
