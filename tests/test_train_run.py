@@ -325,7 +325,9 @@ def test_a_run_leaves_whole_files_and_a_report(trained):
 
 def test_a_run_is_loaded_with_its_averaged_weights(trained):
     out, _ = trained
+    before = torch.get_rng_state()
     loaded = run.load(out / "1")
+    assert torch.equal(torch.get_rng_state(), before)
     assert loaded.config == replace(TINY, out=out / "1") and loaded.shape == (1, 8, 8)
     assert torch.equal(loaded.model.enter.weight, run.read(out / "1" / run.LAST)[0]["average.enter.weight"])
     samples = loaded.sample(5, seed=0, steps=10)
@@ -1179,3 +1181,13 @@ def test_help_does_not_wait_for_torch(arguments):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "usage: tinyddpm" in done.stdout, done.stderr
+
+
+def test_numbers_do_not_wait_for_what_draws_or_compiles(trained, tmp_path):
+    arguments = ["sample", str(trained[0] / "1"), "--n", "3", "--steps", "5", "--out", str(tmp_path / "numbers.npz")]
+    script = (
+        f"import sys\nfrom tinyddpm import cli\nassert cli.main({arguments}) == 0\n"
+        "assert not {'matplotlib', 'sklearn', 'torch._dynamo'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -179,21 +179,22 @@ def draw(command: Sample) -> None:
     import numpy as np
 
     from .files import write
-    from .train import plots, run
+    from .train import run
 
     options = {name: getattr(command, name) for name in ("sampler", "steps", "variance", "eta", "label", "guidance")}
     options = {name: value for name, value in options.items() if value is not None}
     options |= {} if command.clip else {"clip": None}
     loaded = run.load(command.run, command.best, command.device)
-    if command.out.suffix == ".gif":
-        content = plots.gif(loaded.watch(command.n, command.seed, **options))
-        write(command.out, lambda file: file.write(content))
-    else:
+    if command.out.suffix == ".npz":
         samples = loaded.sample(command.n, command.seed, **options)
-        if command.out.suffix == ".png":
-            write(command.out, lambda file: file.write(plots.grid(samples)))
-        else:
-            write(command.out, lambda file: np.savez_compressed(file, samples=samples))
+        write(command.out, lambda file: np.savez_compressed(file, samples=samples))
+    else:
+        from .train import plots
+
+        watched = command.out.suffix == ".gif"
+        make, show = (loaded.watch, plots.gif) if watched else (loaded.sample, plots.grid)
+        content = show(make(command.n, command.seed, **options))
+        write(command.out, lambda file: file.write(content))
     print(command.out)
 
 

@@ -220,10 +220,10 @@ def load(path: Path, best: bool = False, device: str = "cpu") -> Run:
     config, facts = read_config(path)
     shape, counts = tuple(facts["shape"]), tuple(facts["classes"])
     tensors, _ = read(weights)
-    with torch.device("meta"):  # no first weights are drawn, they would only be replaced
+    with torch.random.fork_rng([]):  # its first weights are replaced at once, and the numbers for them put back
         model = network(config, shape, len(counts))
     try:
-        model.load_state_dict({name: tensors[f"average.{name}"] for name in model.state_dict()}, assign=True)
+        model.load_state_dict({name: tensors[f"average.{name}"] for name in model.state_dict()})
     except (KeyError, RuntimeError) as problem:
         raise ValueError(f"{str(weights)!r} does not belong to its config: {problem}") from None
     return Run(path, config, shape, counts, model.to(device_of(device)).eval())
