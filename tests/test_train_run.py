@@ -1097,10 +1097,25 @@ def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
 # The command line. ---------------------------------------------------------------------------------------------------
 
 
-def test_train_prints_where_the_samples_are(tmp_path, capsys):
-    arguments = ["train", "--steps", "1", "--width", "8", "--batch", "2", "--T", "5", "--out", str(tmp_path / "run")]
-    assert cli.main(arguments) == 0
-    assert str(tmp_path / "run" / "samples.png") in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("arguments", "judged"), [([], True), (["--judge", "False"], False), (["--data", "some.npz"], False)]
+)
+def test_train_prints_where_the_samples_are_and_what_they_are_worth(
+    quick_judge, tmp_path, monkeypatch, capsys, arguments, judged
+):
+    monkeypatch.chdir(tmp_path)
+    np.savez("some.npz", images=np.full((9, 8, 8), 0.5), labels=np.arange(9) % 3)
+    tiny = ["--steps", "1", "--width", "8", "--batch", "2", "--T", "5", "--out", "run"]
+    assert cli.main(["train", *tiny, *arguments]) == 0
+    said = capsys.readouterr().out
+    assert os.path.join("run", "samples.png") in said
+    files = {(tmp_path / "run" / name).is_file() for name in ("judge.json", "bound.png")}
+    assert {judged} == {"real against real" in said, "t = 2..5" in said, *files}
+
+
+def test_the_bound_is_told_by_its_times():
+    said = str(judge.Verdict(9, bound=0.933, bound_terms=[0.4, *12 * [0.04], 3e-5], bound_class=0.05))
+    assert "L_0 0.400, t = 2..10 0.360, t = 11..13 0.120, L_T 3.0e-05, naming the class 0.050" in said
 
 
 def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):

@@ -157,14 +157,18 @@ def keep_memory() -> None:
 
 
 def train(config: Config) -> None:
-    """Train, and print the report."""
+    """Train, and print the report: what was done, and what the samples are worth."""
     config.check()  # a mistake is told at once, before PyTorch is imported
     keep_memory()
+    from .train.data import AT_HAND
     from .train.loop import fit
 
     report = fit(config)
-    if report is not None:  # of several processes, the first one speaks
-        print(report)
+    if report is None:  # of several processes, the first one speaks
+        return
+    print(report, flush=True)
+    if config.data in AT_HAND if config.judge is None else config.judge:
+        judge(Judge(Path(report.run), seed=config.seed))
 
 
 def draw(command: Sample) -> None:
@@ -191,9 +195,10 @@ def draw(command: Sample) -> None:
     else:
         from .train import plots
 
-        watched = command.out.suffix == ".gif"
-        make, show = (loaded.watch, plots.gif) if watched else (loaded.sample, plots.grid)
-        content = show(make(command.n, command.seed, **options))
+        if command.out.suffix == ".gif":
+            content = plots.gif(loaded.watch(command.n, command.seed, **options))
+        else:
+            content = plots.grid(loaded.sample(command.n, command.seed, **options))
         write(command.out, lambda file: file.write(content))
     print(command.out)
 

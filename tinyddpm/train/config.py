@@ -28,7 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """What may be chosen, where it is one of a few words."""
 
-FREE = ("out", "resume", "device", "compile", "save_every", "grid_every")
+FREE = ("out", "resume", "device", "compile", "save_every", "grid_every", "judge")
 """What may change when a run is resumed: where and how it runs, not what it learns."""
 
 
@@ -59,6 +59,8 @@ class Config:
     """seconds between two saves: no more than this is lost when a run is killed"""
     grid_every: float = 60.0
     """seconds between two pictures of samples on the way"""
+    judge: bool | None = None
+    """say at the end what the samples are worth, as `tinyddpm judge` does; if not given, of digits and points, where it is soon done"""
 
     T: int = 1000
     """how many noise steps"""

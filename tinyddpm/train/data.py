@@ -227,12 +227,15 @@ def folder(path: Path, held_out: float = 0.0) -> Data:
     return split(scaled(np.stack(pictures)), labels, held_out)
 
 
+AT_HAND = ("digits", "two_classes", "ring", "moons", "rings", "swiss_roll")
+"""The data sets that nothing is fetched for, and whose samples are judged in seconds."""
+
 LOADERS: dict[str, Callable[[], Data]] = {
     "digits": digits,
     "mnist": partial(openml, "mnist_784", 1, 28, 60_000, False),
     "fashion_mnist": partial(openml, "Fashion-MNIST", 1, 28, 60_000, False),
     "cifar10": partial(openml, "CIFAR_10", 3, 32, 50_000, True),
-    **{name: partial(points, name) for name in ("two_classes", "ring", "moons", "rings", "swiss_roll")},
+    **{name: partial(points, name) for name in AT_HAND[1:]},
 }
 """The data sets, by name."""
 

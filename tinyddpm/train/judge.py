@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import elbo
-from . import data, metrics, run
+from ..files import write
+from . import data, metrics, plots, run
 from .data import Data
 from .loop import move
 
@@ -117,9 +118,14 @@ class Verdict:
             )
         if self.bound is not None and self.bound_terms is not None:
             floor = "" if self.bound_floor is None else f"; the truth itself {self.bound_floor:.3f}"
-            ends = f"L_0 {self.bound_terms[0]:.3f}, L_T {self.bound_terms[-1]:.1e}"
-            ends += f", naming the class {self.bound_class:.3f}" if self.bound_class else ""
-            lines.append(f"bound                {self.bound:.3f}    (bits per dimension, {ends}{floor})")
+            lines.append(f"bound                {self.bound:.3f}    (bits per dimension{floor})")
+            parts, T = [f"L_0 {self.bound_terms[0]:.3f}"], len(self.bound_terms) - 1
+            for low in (10**power for power in range(5) if 10**power < T):
+                high = min(10 * low, T)
+                parts.append(f"t = {low + 1}..{high} {math.fsum(self.bound_terms[low:high]):.3f}")
+            parts.append(f"L_T {self.bound_terms[-1]:.1e}")
+            parts += [f"naming the class {self.bound_class:.3f}"] if self.bound_class else []
+            lines.append("  of which           " + ", ".join(parts))
         return "\n".join(lines)
 
 
@@ -129,6 +135,9 @@ def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **opti
     found = data.load(loaded.config.data, loaded.config.held_out)
     verdict = replace(compare(loaded.sample(n, seed, **options), found), **bound(loaded, found))
     run.write_json(folder / "judge.json", vars(verdict))
+    if verdict.bound_terms is not None:
+        terms = verdict.bound_terms
+        write(folder / "bound.png", lambda file: file.write(plots.bound(terms)))
     return verdict
 
 

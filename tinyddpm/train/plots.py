@@ -34,9 +34,15 @@ def loss(log: Sequence[dict[str, Any]]) -> bytes:
     figure, ax = _figure(6, 3)
     ax.semilogy([line["step"] for line in log], [line["loss"] for line in log])
     ax.set(xlabel="step", ylabel="loss")
-    file = BytesIO()
-    figure.savefig(file, format="png", bbox_inches="tight")
-    return file.getvalue()
+    return _drawn(figure)
+
+
+def bound(terms: Sequence[float]) -> bytes:
+    """The terms of the bound over the times, L_0 to L_{T-1}, as a PNG."""
+    figure, ax = _figure(6, 3)
+    ax.loglog(range(1, len(terms)), terms[:-1])
+    ax.set(xlabel="t", ylabel="bits per dimension")
+    return _drawn(figure)
 
 
 def picture(samples: np.ndarray) -> np.ndarray:
@@ -71,6 +77,12 @@ def _scatter(points: np.ndarray) -> np.ndarray:
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
     figure = Figure((width, height), dpi=100)
     return figure, figure.subplots()
+
+
+def _drawn(figure: Figure) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight")
+    return file.getvalue()
 
 
 def _png(pixels: np.ndarray) -> bytes:
