@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -868,6 +869,17 @@ def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
         run.load(tmp_path / "run")
 
 
+def test_a_run_is_sampled_after_its_data_have_gone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("some.npz", images=np.full((9, 8, 8), 0.5))
+    loop.fit(replace(TINY, data="some.npz", steps=1, out=Path("run")))
+    Path("some.npz").unlink()
+    assert cli.main(["sample", "run", "--n", "2", "--steps", "2", "--out", "numbers.npz"]) == 0
+    for arguments in (["judge", "run"], ["train", "--data", "some.npz", "--resume", "--out", "run"]):
+        assert cli.main(arguments) == 2
+        assert "data must be one of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -1115,7 +1127,7 @@ def test_train_prints_where_the_samples_are_and_what_they_are_worth(
 
 def test_the_bound_is_told_by_its_times():
     said = str(judge.Verdict(9, bound=0.933, bound_terms=[0.4, *12 * [0.04], 3e-5], bound_class=0.05))
-    assert "L_0 0.400, t = 2..10 0.360, t = 11..13 0.120, L_T 3.0e-05, naming the class 0.050" in said
+    assert "L_0 0.400, t = 2..10 0.360, t = 11..13 0.120, L_T 3e-05, naming the class 0.050" in said
 
 
 def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):

@@ -133,6 +133,10 @@ class Config:
             ValueError: naming the field, what it was and what is allowed.
         """
         check_data(self.data)
+        return self.check_choices()
+
+    def check_choices(self) -> Config:
+        """`check`, but for the data: a run can be sampled after they have gone."""
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) is not None:
                 check_name(name, value, allowed)
@@ -192,6 +196,6 @@ class Config:
             ValueError: when it has fields that this version does not know, or values that it does not allow.
         """
         try:
-            return cls(**{**saved, "out": None if saved["out"] is None else Path(saved["out"])}).check()
+            return cls(**{**saved, "out": None if saved["out"] is None else Path(saved["out"])}).check_choices()
         except (TypeError, KeyError) as problem:
             raise ValueError(f"the config was not written by this version: {problem}") from None

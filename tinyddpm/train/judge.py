@@ -119,13 +119,13 @@ class Verdict:
         if self.bound is not None and self.bound_terms is not None:
             floor = "" if self.bound_floor is None else f"; the truth itself {self.bound_floor:.3f}"
             lines.append(f"bound                {self.bound:.3f}    (bits per dimension{floor})")
-            parts, T = [f"L_0 {self.bound_terms[0]:.3f}"], len(self.bound_terms) - 1
+            T, parts = len(self.bound_terms) - 1, {"L_0": self.bound_terms[0]}
             for low in (10**power for power in range(5) if 10**power < T):
                 high = min(10 * low, T)
-                parts.append(f"t = {low + 1}..{high} {math.fsum(self.bound_terms[low:high]):.3f}")
-            parts.append(f"L_T {self.bound_terms[-1]:.1e}")
-            parts += [f"naming the class {self.bound_class:.3f}"] if self.bound_class else []
-            lines.append("  of which           " + ", ".join(parts))
+                parts[f"t = {low + 1}..{high}"] = math.fsum(self.bound_terms[low:high])
+            parts |= {"L_T": self.bound_terms[-1], "naming the class": self.bound_class or 0.0}
+            said = (f"{name} {of:.3f}" if of > 0.001 else f"{name} {of:.0e}" for name, of in parts.items() if of)
+            lines.append("  of which           " + ", ".join(said))
         return "\n".join(lines)
 
 
