@@ -1029,8 +1029,13 @@ def quick_judge(tmp_path, monkeypatch):
 
 def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, tmp_path, monkeypatch):
     found, before = data.load("digits"), torch.get_rng_state()
+    threads = []  # it learns with one, so that it is the same on any number of cores
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(judge, "_learn", lambda *told, learn=judge._learn: learn(*told) or threads.append("learns"))
     first, accuracy = judge.classifier(found)
     assert torch.equal(torch.get_rng_state(), before) and not first.training
+    assert threads == [1, "learns", 7]
     assert 0.1 < accuracy < 1  # better than chance, after so short a time
     monkeypatch.setattr(judge, "_learn", lambda *_: pytest.fail("it was kept"))
     again, kept = judge.classifier(found)

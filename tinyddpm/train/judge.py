@@ -60,7 +60,12 @@ def classifier(found: Data, cache: Path | None = None) -> tuple[Classifier, floa
                 tensors, state = run.read(kept)
                 judge.load_state_dict(tensors)
                 return judge.eval(), state["accuracy"]
-        _learn(judge, found)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums come out the same on any number of cores, and so does the judge
+        try:
+            _learn(judge, found)
+        finally:
+            torch.set_num_threads(threads)
     judge.eval()
     seen, labels = (found.held_out, found.held_out_labels) if len(found.held_out) else (found.train, found.train_labels)
     with torch.no_grad():
