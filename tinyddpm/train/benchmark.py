@@ -363,9 +363,9 @@ def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"quality/{name}/{seed}", {**settings, "steps": options.peer_steps.get(name, PEERS[name].steps)}
     if "sampling" in options.parts:
         folder = options.run or folder_of(options.work, TOLD, max(options.budgets), 0)
-        each = itertools.product(SAMPLERS, sorted(options.calls))
-        for way, calls in dict.fromkeys([*each, ("ancestral", 1000)]):
-            yield f"sampling/{way}/{calls}", {"folder": str(folder), "way": way, "calls": calls}
+        for way in SAMPLERS:
+            for calls in sorted({*options.calls, *([1000] if way == "ancestral" else [])}):
+                yield f"sampling/{way}/{calls}", {"folder": str(folder), "way": way, "calls": calls}
 
 
 def benchmark(options: Options) -> Results:

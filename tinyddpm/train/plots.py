@@ -38,9 +38,9 @@ def loss(log: Sequence[dict[str, Any]]) -> bytes:
 
 
 def bound(terms: Sequence[float]) -> bytes:
-    """The terms of the bound over the times, L_0 to L_{T-1}, as a PNG."""
+    """The terms of the bound over the times, L_1 to L_{T-1}, as a PNG; L_0 is of another kind and can be negative."""
     figure, ax = _figure(6, 3)
-    ax.loglog(range(1, len(terms)), terms[:-1])
+    ax.loglog(range(2, len(terms)), terms[1:-1])
     ax.set(xlabel="t", ylabel="bits per dimension")
     return _drawn(figure)
 
