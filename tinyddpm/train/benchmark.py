@@ -483,14 +483,20 @@ def machine_table(results: Results) -> str:
 
 def speed_table(results: Results) -> str:
     """A training step of every trainer."""
-    peaks, rows = results["measured"].get("machine", {"peaks": {}})["peaks"], []
-    for (size, way, name), found in of(results, "speed"):
-        peak = max((most for what, most in peaks.items() if what.endswith(way.partition(",")[0])), default=np.nan)
-        millions, share = found["parameters"] / 1e6, f"{found['gflops'] / peak:.0%}" if peak > 0 else ""
-        speeds = [f"{found[figure] or np.nan:,.0f}" for figure in ("images_per_second", "gflops", "memory_mb")]
-        rows.append([size, way, name, f"{millions:.2f}", *speeds[:2], share, speeds[2]])
-    head = "pictures, computed in, trainer, parameters (M):, images/s:, GFLOP/s:, of the most:, memory (MB):"
-    return table(head.split(", "), rows)
+    peaks = results["measured"].get("machine", {"peaks": {}})["peaks"]
+    found = {(size, way, name): figures for (size, way, name), figures in of(results, "speed")}
+    ways, rows = list(dict.fromkeys(way for _, way, _ in found)), []
+    for size, name in dict.fromkeys((size, name) for size, _, name in found):
+        each = [found.get((size, way, name)) for way in ways]
+        some = next(filter(None, each))
+        rows.append([size, name, f"{some['parameters'] / 1e6:.2f}"])
+        for way, figures in zip(ways, each, strict=True):
+            peak = max((most for what, most in peaks.items() if what.endswith(way.partition(",")[0])), default=np.nan)
+            speed = f"{figures['images_per_second']:,.0f}" if figures else ""
+            rows[-1] += [speed, f"{figures['gflops'] / peak:.0%}" if figures and peak > 0 else ""]
+        rows[-1].append(f"{some['memory_mb'] or np.nan:,.0f}")
+    columns = (column for way in ways for column in (f"images/s in {way}:", "of the most:"))
+    return table(["pictures", "trainer", "weights (M):", *columns, "memory (MB):"], rows)
 
 
 def quality_table(results: Results) -> str:

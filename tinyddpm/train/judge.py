@@ -111,7 +111,7 @@ class Verdict:
         if self.frechet_distance is not None:
             lines.append(
                 f"Fréchet distance     {self.frechet_distance:.4f}   (real against real {self.frechet_floor:.4f}; "
-                f"features of a classifier that is right on {self.accuracy:.1%})"
+                f"the judge is right on {self.accuracy:.1%})"
             )
         if self.sliced_wasserstein is not None:
             lines.append(
@@ -129,8 +129,9 @@ class Verdict:
                 high = min(10 * low, T)
                 parts[f"t = {low + 1}..{high}"] = math.fsum(self.bound_terms[low:high])
             parts |= {"L_T": self.bound_terms[-1], "naming the class": self.bound_class or 0.0}
-            said = (f"{name} {of:.3f}" if of > 0.001 else f"{name} {of:.0e}" for name, of in parts.items() if of)
-            lines.append("  of which           " + ", ".join(said))
+            lines += [
+                f"  {name:19s}{f'{of:.3f}' if abs(of) > 0.001 else f'{of:.0e}'}" for name, of in parts.items() if of
+            ]
         return "\n".join(lines)
 
 

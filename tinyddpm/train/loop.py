@@ -33,6 +33,9 @@ from .times import Times
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 
+REDRAW = 0.1, 10
+"""Seconds between two looks of the bar: on a screen, and in a file, where all of them are kept."""
+
 LOG_EVERY = 50
 """Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
 
@@ -324,7 +327,9 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
     log = [] if path is None else _kept_log(path, trainer.steps)
     before, begun = trainer.seconds, time.monotonic()
     saved = drawn = begun
-    with _asked_to_stop() as asked, tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None) as bar:
+    often = REDRAW[not sys.stderr.isatty()]
+    bar = tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None, mininterval=often)
+    with _asked_to_stop() as asked, bar:
         while True:
             now = time.monotonic()
             trainer.seconds = before + now - begun
