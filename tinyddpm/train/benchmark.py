@@ -485,17 +485,20 @@ def speed_table(results: Results) -> str:
     """A training step of every trainer."""
     peaks = results["measured"].get("machine", {"peaks": {}})["peaks"]
     found = {(size, way, name): figures for (size, way, name), figures in of(results, "speed")}
-    ways, rows = list(dict.fromkeys(way for _, way, _ in found)), []
+    most: dict[str, float] = {}  # by what was computed in
+    for _, way, _ in found:
+        kind = way.partition(",")[0]
+        most[way] = max((peak for what, peak in peaks.items() if what.endswith(kind)), default=np.nan)
+    rows = []
     for size, name in dict.fromkeys((size, name) for size, _, name in found):
-        each = [found.get((size, way, name)) for way in ways]
+        each = [found.get((size, way, name)) for way in most]
         some = next(filter(None, each))
         rows.append([size, name, f"{some['parameters'] / 1e6:.2f}"])
-        for way, figures in zip(ways, each, strict=True):
-            peak = max((most for what, most in peaks.items() if what.endswith(way.partition(",")[0])), default=np.nan)
+        for peak, figures in zip(most.values(), each, strict=True):
             speed = f"{figures['images_per_second']:,.0f}" if figures else ""
             rows[-1] += [speed, f"{figures['gflops'] / peak:.0%}" if figures and peak > 0 else ""]
         rows[-1].append(f"{some['memory_mb'] or np.nan:,.0f}")
-    columns = (column for way in ways for column in (f"images/s in {way}:", "of the most:"))
+    columns = (column for way in most for column in (f"images/s in {way}:", "of the most:"))
     return table(["pictures", "trainer", "weights (M):", *columns, "memory (MB):"], rows)
 
 

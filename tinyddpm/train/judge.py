@@ -142,8 +142,8 @@ def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **opti
     verdict = replace(compare(loaded.sample(n, seed, **options), found), **bound(loaded, found))
     run.write_json(folder / "judge.json", vars(verdict))
     if verdict.bound_terms is not None:
-        terms = verdict.bound_terms
-        write(folder / "bound.png", lambda file: file.write(plots.bound(terms)))
+        picture = plots.bound(verdict.bound_terms)
+        write(folder / "bound.png", lambda file: file.write(picture))
     return verdict
 
 

@@ -33,15 +33,11 @@ from .times import Times
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 
-REDRAW = 0.1, 10
-"""Seconds between two looks of the bar: on a screen, and in a file, where all of them are kept."""
-
 LOG_EVERY = 50
 """Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
 
 MEMORY = 18
 """How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
-
 
 DROPOUT, SEEN = (0.0, 0.05, 0.1, 0.15, 0.2), 200
 """Shares that a block leaves out, and how often pictures are seen before the next: few, for each is compiled anew."""
@@ -162,8 +158,9 @@ class Trainer:
             group["lr"] = config.lr * warm * (1 + math.cos(math.pi * done)) / 2
         *drawn, told = self.draw()
         pixels = math.prod(self.shape)
+        share = self.dropout()
         for layer in self.dropouts:
-            layer.p = self.dropout()
+            layer.p = share
         self.optimiser.zero_grad()
         for part in range(self.rank * config.accumulate, (self.rank + 1) * config.accumulate):
             at = slice(part, None, self.parts)  # so that a part's times are as evenly spread as those of all
@@ -327,8 +324,8 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
     log = [] if path is None else _kept_log(path, trainer.steps)
     before, begun = trainer.seconds, time.monotonic()
     saved = drawn = begun
-    often = REDRAW[not sys.stderr.isatty()]
-    bar = tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None, mininterval=often)
+    pause = 0.1 if sys.stderr.isatty() else 10  # a file keeps every look of the bar
+    bar = tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None, mininterval=pause)
     with _asked_to_stop() as asked, bar:
         while True:
             now = time.monotonic()
