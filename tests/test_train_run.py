@@ -410,7 +410,7 @@ def stepped(count=3, **choices):
         {"predicts": "x_0", "zero_terminal_snr": True},
         {"conditional": "clusters"},
         {"conditional": "nothing"},
-        {"shift": 0},
+        {"shift": 1},
         {"dropout": 0.2},
         {"flip": True},
         {"times": "importance"},
@@ -443,7 +443,7 @@ def test_a_batch_is_made_of_the_data():
     assert t.min() == 1 and t.max() == 20 and noise.shape == x_0.shape and abs(noise.var() - 1) < 0.05
 
 
-def test_half_of_a_batch_is_moved_and_the_network_told_by_how_much():
+def test_most_of_a_batch_is_moved_and_the_network_told_by_how_much():
     found = data.load("digits")
     with torch.random.fork_rng(devices=[]):
         trainer = loop.Trainer(replace(TINY, batch=1000, shift=2, label_dropout=0.0), found, torch.device("cpu"))
@@ -455,8 +455,8 @@ def test_half_of_a_batch_is_moved_and_the_network_told_by_how_much():
         for i in range(len(wide))
     }
     assert all((x.tobytes(), *by) in known for x, by in zip(x_0[:, 0].numpy(), moved.tolist(), strict=True))
-    unmoved = (moved == 0).all(1).double().mean()  # half of them, and one in 25 of the others
-    assert abs(unmoved - 0.52) < 4 * 0.5 / 1000**0.5 and moved.min() == -2 and moved.max() == 2
+    unmoved = (moved == 0).all(1).double().mean()  # a quarter of them, and one in 25 of the others
+    assert abs(unmoved - 0.28) < 4 * 0.45 / 1000**0.5 and moved.min() == -2 and moved.max() == 2
 
 
 def test_the_network_hears_by_how_much_a_picture_was_moved():
@@ -504,6 +504,19 @@ def test_the_more_often_pictures_were_seen_the_more_is_left_out(seen, share):
                     layer.register_forward_hook(lambda layer, _, __, seen=left_out: seen.add(layer.p))
             trainer.step(0.5)
         assert left_out == {expected}
+
+
+@pytest.mark.parametrize(
+    "asked, seen, share", [(None, 0, 0.0), (None, 100, 0.125), (None, 400, 0.5), (None, 5000, 0.75), (1, 0, 0.75)]
+)
+def test_the_more_often_pictures_were_seen_the_more_are_moved(asked, seen, share):
+    found = data.split(np.zeros((40, 1, 8, 8), np.float32), None, 0.5)
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(replace(TINY, shift=asked, batch=2000), found, torch.device("cpu"))
+        trainer.steps = seen // 100  # 20 pictures, 2000 in a step
+        *_, (_, moved) = trainer.draw()
+    by_some = (moved != 0).any(1).double().mean()  # one in nine is moved by nothing
+    assert abs(by_some - share * 8 / 9) <= 4 * (share * (1 - share)) ** 0.5 / 2000**0.5
 
 
 def test_the_average_does_not_remember_how_it_came_about():
@@ -626,7 +639,7 @@ def stopped_after(monkeypatch, steps, config):
     "choices",
     [
         {},
-        {"ema": 0.9, "dropout": 0.1, "conditional": "labels", "flip": True, "times": "uniform"},
+        {"ema": 0.9, "dropout": 0.1, "shift": 1, "conditional": "labels", "flip": True, "times": "uniform"},
         {"norm": "batch", "optimiser": "lamb"},
         {"data": "ring", "optimiser": "sgd"},
         {"data": "moons", "optimiser": "adamw", "accumulate": 2},

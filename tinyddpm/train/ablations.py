@@ -67,7 +67,7 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
     ("Which schedule?", {}, ({"schedule": "cosine"}, {"schedule": "linear"})),
     ("Which weights draw?", {}, ({"ema": None}, {"ema": 0.9999}, {"ema": 0.0})),
     ("What is told of a picture?", {}, ({"conditional": "clusters"}, {"conditional": "nothing"})),
-    ("Are pictures moved?", {}, ({"shift": 1}, {"shift": 0})),
+    ("Are pictures moved?", {}, ({"shift": None}, {"shift": 1})),
     ("Is attention needed?", {}, ({"attention": True}, {"attention": False})),
     ("Is some of it left out?", {}, ({"dropout": None}, {"dropout": 0.1})),
 )

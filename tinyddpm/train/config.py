@@ -95,8 +95,8 @@ class Config:
     """how much of the average of the weights is kept in a step; if not given, the last tenth of them is averaged"""
     flip: bool | None = None
     """mirror half of the pictures; if not given, where the data set allows it"""
-    shift: int = 1
-    """half of the pictures are moved by up to so many pixels, and the network is told by how many; 0 for none"""
+    shift: int | None = None
+    """three of four pictures are moved by up to so many pixels, and the network is told by how many; 0 for none; if not given, 1, and a quarter of them more for each 200 times that pictures were seen, up to three quarters"""
 
     width: int = 32
     """channels of the network at full size, a multiple of 8; for points, a quarter of its width"""
@@ -178,6 +178,11 @@ class Config:
         if self.resume and self.out is None:
             raise ValueError("resume needs out, the folder of the run")
         return self
+
+    @property
+    def moves(self) -> int:
+        """By how many pixels a picture can be moved."""
+        return 1 if self.shift is None else self.shift
 
     def noise_schedule(self) -> Schedule:
         """The noise schedule that is asked for."""

@@ -128,9 +128,10 @@ class Verdict:
             for low in (10**power for power in range(5) if 10**power < T):
                 high = min(10 * low, T)
                 parts[f"t = {low + 1}..{high}"] = math.fsum(self.bound_terms[low:high])
-            parts |= {"L_T": self.bound_terms[-1], "naming the class": self.bound_class or 0.0}
+            parts |= {"L_T": self.bound_terms[-1]}
+            parts |= {"naming the class": self.bound_class} if self.bound_class else {}
             lines += [
-                f"  {name:19s}{f'{of:.3f}' if abs(of) > 0.001 else f'{of:.0e}'}" for name, of in parts.items() if of
+                f"  {name:19s}{f'{of:.0e}' if 0 < abs(of) <= 0.001 else f'{of:.3f}'}" for name, of in parts.items()
             ]
         return "\n".join(lines)
 

@@ -39,8 +39,11 @@ LOG_EVERY = 50
 MEMORY = 18
 """How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
 
-DROPOUT, SEEN = (0.0, 0.05, 0.1, 0.15, 0.2), 200
-"""Shares that a block leaves out, and how often pictures are seen before the next: few, for each is compiled anew."""
+SEEN = 200
+"""How often pictures are seen before more is done against learning them by heart."""
+
+DROPOUT, MOVED = (0.0, 0.05, 0.1, 0.15, 0.2), 0.75
+"""Shares that a block leaves out, few, for each is compiled anew; and the largest share of a batch that is moved."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Trainer:
         self.x = torch.from_numpy(found.train).to(device)
         self.labels = None if found.train_labels is None else torch.from_numpy(found.train_labels).to(device)
         self.flip = found.flips if config.flip is None else config.flip
-        self.shift = config.shift if self.x.ndim == 4 else 0
+        self.shift = config.moves if self.x.ndim == 4 else 0
         torch.manual_seed(config.seed)
         cuda = device.type == "cuda"
         self.rng = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
@@ -147,7 +150,7 @@ class Trainer:
         if not self.shift:
             return x_0, t, noise, [labels]
         moved = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=rng, device=device)
-        moved = moved * (torch.rand((batch, 1), generator=rng, device=device) < 0.5)
+        moved = moved * (torch.rand((batch, 1), generator=rng, device=device) < self.moved())
         return move(x_0, moved), t, noise, [labels, moved]
 
     def step(self, done: float) -> None:
@@ -182,8 +185,15 @@ class Trainer:
 
     def dropout(self) -> float:
         """The share that a block leaves out in the next step: the more, the better the network knows the pictures already."""
-        seen = self.steps * self.config.batch // len(self.x)
-        return DROPOUT[min(seen // SEEN, len(DROPOUT) - 1)] if self.config.dropout is None else self.config.dropout
+        return DROPOUT[min(int(self.known()), len(DROPOUT) - 1)] if self.config.dropout is None else self.config.dropout
+
+    def moved(self) -> float:
+        """The share of the next batch that is moved, in the same way."""
+        return min(MOVED, self.known() / 4) if self.config.shift is None else MOVED
+
+    def known(self) -> float:
+        """How well the pictures are known by now: how often they were seen, in units of `SEEN`."""
+        return self.steps * self.config.batch / len(self.x) / SEEN
 
     def decay(self) -> float:
         """How much of the average is kept in the step that was just made; a young average forgets faster."""

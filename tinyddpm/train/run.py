@@ -24,8 +24,8 @@ from .unet import MLP, UNet, levels
 
 CONFIG, LAST, BEST, LOG = "config.json", "last.safetensors", "best.safetensors", "log.jsonl"
 
-UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention", "dropout", "shift")
-"""The choices that make the network."""
+UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention")
+"""The choices that the network takes as they are."""
 
 STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
@@ -107,7 +107,7 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     if len(shape) == 1:
         return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
     chosen = {name: getattr(config, name) for name in UNET}
-    chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0}
+    chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0, "shift": config.moves}
     return UNet(shape[0], classes=classes, answers=answers, **chosen)
 
 
