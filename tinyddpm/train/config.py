@@ -96,7 +96,7 @@ class Config:
     flip: bool | None = None
     """mirror half of the pictures; if not given, where the data set allows it"""
     shift: int | None = None
-    """three of four pictures are moved by up to so many pixels, and the network is told by how many; 0 for none; if not given, 1, and a quarter of them more for each 200 times that pictures were seen, up to three quarters"""
+    """pixels that pictures are moved by at most, three of four of them, and the network is told; 0 for none; if not given, 1, of no pictures at first and of more and more, up to three of four, as they are seen again and again"""
 
     width: int = 32
     """channels of the network at full size, a multiple of 8; for points, a quarter of its width"""

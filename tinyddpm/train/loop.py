@@ -42,8 +42,11 @@ MEMORY = 18
 SEEN = 200
 """How often pictures are seen before more is done against learning them by heart."""
 
-DROPOUT, MOVED = (0.0, 0.05, 0.1, 0.15, 0.2), 0.75
-"""Shares that a block leaves out, few, for each is compiled anew; and the largest share of a batch that is moved."""
+DROPOUT = (0.0, 0.05, 0.1, 0.15, 0.2)
+"""The share that a block leaves out, one for each time pictures were seen so often; few, for each is compiled anew."""
+
+MOVED = (0.25, 0.75)
+"""The share of a batch that is moved: how much it grows in the same time, and the most that it grows to."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ class Trainer:
 
     def moved(self) -> float:
         """The share of the next batch that is moved, in the same way."""
-        return min(MOVED, self.known() / 4) if self.config.shift is None else MOVED
+        growth, most = MOVED
+        return min(most, growth * self.known()) if self.config.shift is None else most
 
     def known(self) -> float:
         """How well the pictures are known by now: how often they were seen, in units of `SEEN`."""
