@@ -573,12 +573,15 @@ def test_lamb_steps_as_far_as_the_weights_are_long():
     assert_equal(weights.detach(), torch.tensor([3 - 0.5 / 2**0.5, 4 + 0.5 / 2**0.5]), rtol=2e-3)
 
 
-def test_points_are_learned_and_drawn(tmp_path):
+def test_points_are_learned_and_drawn(tmp_path, capsys):
     report = loop.fit(replace(TINY, data="ring", out=tmp_path, steps=200, batch=256, T=100, width=16, lr=5e-3))
     assert report.held_out_loss < 0.9
     samples = run.load(tmp_path).sample(500, seed=0, steps=50)
     assert samples.shape == (500, 2) and (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
     assert 1 < abs(samples).max() < 4  # not clipped, as pictures are
+    assert cli.main(["sample", str(tmp_path), "--states", "3", "--out", str(tmp_path / "way.png")]) == 2
+    assert "states must not be given for a run of points, got 3" in capsys.readouterr().err
+    assert not (tmp_path / "way.png").exists()
 
 
 def test_a_class_can_be_asked_for(tmp_path):
@@ -614,7 +617,10 @@ def test_the_clock_ends_a_run(tmp_path):
 
 def test_grids_on_the_way(tmp_path):
     loop.fit(replace(TINY, out=tmp_path, grid_every=1e-9, steps=2))
-    assert {path.name for path in tmp_path.glob("samples-*.png")} == {"samples-0.png", "samples-1.png", "samples-2.png"}
+    assert {path.name for path in tmp_path.glob("samples-*.png")} == {
+        "samples-0.png",
+        "samples-1.png",
+    }  # then samples.png
 
 
 # Nothing lost. -------------------------------------------------------------------------------------------------------
@@ -967,6 +973,14 @@ def test_the_grid_shows_every_sample_in_its_place():
     np.testing.assert_allclose(shades, 255 * np.array([0, 0.25, 0.5, 0.75, 1, 1]), atol=1)
 
 
+def test_the_way_shows_the_first_and_the_last_state_of_every_sample():
+    states = (np.stack([np.full((1, 4, 4), level), np.full((1, 4, 4), -level)]) for level in np.linspace(-1, 1, 9))
+    picture = pixels(plots.way(states, 3))[..., 0]
+    assert picture.shape == (2 * 50, 3 * 50)
+    shades = picture.reshape(2, 50, 3, 50)[:, 10, :, 10]
+    np.testing.assert_allclose(shades, [[0, 127.5, 255], [255, 127.5, 0]], atol=1)
+
+
 @pytest.mark.parametrize("dims", [1, 2])
 def test_points_are_shown_where_they_lie(dims):
     left, right = (pixels(plots.grid(np.full((50, dims), at))) for at in (-1.5, 1.5))
@@ -1156,6 +1170,8 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         assert str(tmp_path / file) in capsys.readouterr().out
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
     assert Image.open(tmp_path / "film.gif").n_frames == 6
+    assert cli.main(["sample", folder, "--n", "2", "--states", "4", "--out", str(tmp_path / "way.png")]) == 0
+    assert Image.open(tmp_path / "way.png").size == (4 * 50, 2 * 50)
     samples = np.load(tmp_path / "numbers.npz")["samples"]
     assert samples.shape == (3, 1, 8, 8) and abs(samples).max() <= 1
 
@@ -1178,6 +1194,11 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         (["sample", "RUNS/1", "--n", "0"], "n must be at least 1, got 0"),
         (["sample", "RUNS/1", "--out", "samples.jpg"], "out must end in .png, .gif or .npz, got 'samples.jpg'"),
         (["sample", "RUNS/1", "--out", "nowhere/a.png"], "out must be in a folder that exists"),
+        (
+            ["sample", "RUNS/1", "--states", "1"],
+            "states must be at least 2, with a .png as out, got 1 and 'samples.png'",
+        ),
+        (["sample", "RUNS/1", "--states", "3", "--out", "a.gif"], "with a .png as out, got 3 and 'a.gif'"),
         (["cite", "posterior.meen"], "posterior.mean"),
     ],
 )

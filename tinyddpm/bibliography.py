@@ -161,6 +161,15 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Karras et al. 2024",
+            "Tero Karras, Miika Aittala, Jaakko Lehtinen, Janne Hellsten, Timo Aila, Samuli Laine",
+            "Analyzing and Improving the Training Dynamics of Diffusion Models",
+            "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+            2024,
+            _arxiv("2312.02696"),
+            "inproceedings",
+        ),
+        Reference(
             "Kingma & Welling 2014",
             "Diederik P. Kingma, Max Welling",
             "Auto-Encoding Variational Bayes",

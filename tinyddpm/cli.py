@@ -39,6 +39,8 @@ class Sample:
     """for the noise"""
     out: Path = Path("samples.png")
     """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width)"""
+    states: int | None = None
+    """of pictures as a .png: how many states of the way from noise to show, a row for each sample; if not given, the samples alone"""
     sampler: str = "second_order"
     """second_order, ancestral, ddim"""
     steps: int | None = None
@@ -63,7 +65,7 @@ class Sample:
 class Judge:
     """Compare samples of a run with real ones: each figure beside its floor, real against real.
 
-    For pictures with labels a small classifier is trained first, about half a minute, and kept for the next time.
+    For pictures with labels a small classifier is trained first, in about half a minute, and kept for the next time.
     """
 
     run: Positional[Path]
@@ -179,6 +181,10 @@ def draw(command: Sample) -> None:
         raise ValueError(f"out must be in a folder that exists, got {str(command.out)!r}")
     if command.n < 1:
         raise ValueError(f"n must be at least 1, got {command.n}")
+    if command.states is not None and (command.states < 2 or command.out.suffix != ".png"):
+        raise ValueError(
+            f"states must be at least 2, with a .png as out, got {command.states} and {str(command.out)!r}"
+        )
     keep_memory()
     import numpy as np
 
@@ -195,8 +201,14 @@ def draw(command: Sample) -> None:
     else:
         from .train import plots
 
+        if command.states is not None and not loaded.pictures:
+            raise ValueError(
+                f"states must not be given for a run of points, got {command.states}; a .gif shows their way"
+            )
         if command.out.suffix == ".gif":
             content = plots.gif(loaded.watch(command.n, command.seed, **options))
+        elif command.states is not None:
+            content = plots.way(loaded.watch(command.n, command.seed, **options), command.states)
         else:
             content = plots.grid(loaded.sample(command.n, command.seed, **options))
         write(command.out, lambda file: file.write(content))

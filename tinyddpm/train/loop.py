@@ -37,7 +37,7 @@ LOG_EVERY = 50
 """Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
 
 MEMORY = 18
-"""How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 87 percent."""
+"""How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 86 percent."""
 
 SEEN = 200
 """How often pictures are seen before more is done against learning them by heart."""
@@ -361,7 +361,7 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
             if path is not None and trainer.steps and (now - saved > config.save_every or done == 1 or stop):
                 save(trainer, path)
                 saved = time.monotonic()
-            if path is not None and now - drawn > config.grid_every:
+            if path is not None and now - drawn > config.grid_every and done < 1:
                 draw(trainer, path, f"samples-{trainer.steps}.png")
                 drawn = time.monotonic()
             if stop:

@@ -19,8 +19,8 @@ def frechet_distance(real: Array, fake: Array) -> float:
     {\operatorname{tr}\Sigma}
     $$
 
-    Divided by the total variance of the real features, it has no unit: 0 is perfect, and about 1 is as far apart as
-    the real samples are among each other. (The published one is not divided.)
+    Divided by the total variance of the real features, it has no unit: 0 is perfect, and 1 is what samples come
+    to that all look like the mean of the real ones. (The published one is not divided.)
 
     Args:
         real: features of real samples, shape (n, features).

@@ -15,9 +15,16 @@ from PIL import Image
 from .. import forward
 
 
-def grid(samples: np.ndarray) -> bytes:
+def grid(samples: np.ndarray, columns: int | None = None) -> bytes:
     """Samples as one PNG: pictures in rows and columns, points where they lie."""
-    return _png(picture(samples))
+    return _png(picture(samples, columns))
+
+
+def way(states: Iterable[np.ndarray], shown: int) -> bytes:
+    """So many of the states of a sampler as one PNG, from noise to the last: a row for each picture."""
+    rows = np.stack([*states], 1)
+    chosen = rows[:, np.linspace(0, rows.shape[1] - 1, shown).round().astype(int)]
+    return grid(chosen.reshape(-1, *rows.shape[2:]), shown)
 
 
 def gif(states: Iterable[np.ndarray], last: float = 2.0) -> bytes:
@@ -45,12 +52,12 @@ def bound(terms: Sequence[float]) -> bytes:
     return _drawn(figure)
 
 
-def picture(samples: np.ndarray) -> np.ndarray:
+def picture(samples: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Samples as the pixels of one picture, (height, width, 3) of uint8; small pictures are enlarged, smoothly."""
     if samples.ndim == 2:
         return _scatter(samples)
     n, _, height, width = samples.shape
-    columns, scale = math.ceil(math.sqrt(n)), max(1, 48 // height)
+    columns, scale = columns or math.ceil(math.sqrt(n)), max(1, 48 // height)
     rows, edge = math.ceil(n / columns), 2
     # The eye reads eight smooth strokes more easily than sixty-four squares.
     large = torch.nn.functional.interpolate(torch.from_numpy(samples), scale_factor=scale, mode="bicubic")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from tinyddpm import forward, train
-from tinyddpm.mixture import two_classes
+from tinyddpm import forward, mixture, train
 
-from .style import BLUE, GREY, INK, ORANGE, Figure, density_of, figure
+from .style import BLUE, GREEN, GREY, INK, ORANGE, Figure, density_of, figure
 
-DATA = two_classes()
+DATA = mixture.two_classes()
+RING = Path(__file__).parents[2] / "assets" / "ring.npz"
 
 
 def time_embedding() -> Figure:
@@ -46,18 +48,22 @@ def memory() -> Figure:
     """How much of each past step is in the average, found by averaging the unit vectors."""
     fig, ax = figure(1, 1)
     n = 1300
-    for decay, color in ((0.9999, ORANGE), (0.995, BLUE)):
+    for name, decay, color, place in (
+        ("0.9999", lambda step: 0.9999, ORANGE, 0.0011),
+        ("0.995", lambda step: 0.995, BLUE, 0.0042),
+        ("$(1-1/n)^{19}$", lambda step: (1 - 1 / step) ** 19, GREEN, 0.0125),
+    ):
         average = np.zeros(n + 1)
         average[0] = 1
         for step in range(1, n + 1):
-            average = train.ema_update(average, np.eye(1, n + 1, step)[0], decay)
+            average = train.ema_update(average, np.eye(1, n + 1, step)[0], decay(step))
         ax.plot(np.arange(1, n + 1), average[1:], color=color)
         ax.annotate(
-            rf"$\lambda$ = {decay}: the first weights keep {average[0]:.1%}",
-            (n * 0.02, 0.0046 if decay == 0.995 else 0.0003),
+            rf"$\lambda$ = {name}: the first weights keep {average[0]:.1%}",
+            (n * 0.02, place),
             color=color,
         )
-    ax.set(xlabel="step of the training", ylabel="share of the average", xlim=(1, n), ylim=(0, 0.0053))
+    ax.set(xlabel="step of the training", ylabel="share of the average", xlim=(1, n), ylim=(0, 0.0153))
     return fig
 
 
@@ -77,4 +83,22 @@ def path() -> Figure:
     x = np.linspace(-3, 3, 400)
     axes[1].plot(density_of(DATA, x), x, color=INK)
     axes[1].set(xlabel="at $t$ = 0", xticks=[])
+    return fig
+
+
+def ring() -> Figure:
+    """Points of a run on the ring, in the file that the page's command wrote, and how many fell to each mode."""
+    points, truth = np.load(RING)["samples"], mixture.ring()
+    fig, (where, often) = figure(1, 2, 2.9)
+    where.scatter(*points.T, s=2, color=BLUE, alpha=0.35, edgecolors="none")
+    angle = np.linspace(0, 2 * np.pi, 60)
+    for mean in truth.means:
+        circle = mean[:, None] + 2 * np.sqrt(truth.variances[0]) * np.stack([np.cos(angle), np.sin(angle)])
+        where.plot(*circle, color=INK, linewidth=0.8)
+    where.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    mode = np.linalg.norm(points[:, None] - truth.means, axis=-1).argmin(-1)
+    shares, chance = np.bincount(mode, minlength=8) / len(mode), 2 * np.sqrt(1 / 8 * 7 / 8 / len(mode))
+    often.axhspan(1 / 8 - chance, 1 / 8 + chance, color=GREY, alpha=0.3, linewidth=0)
+    often.plot(np.arange(1, 9), shares, "o", color=BLUE)
+    often.set(xlabel="mode", ylabel="share", xticks=np.arange(1, 9), ylim=(0.09, 0.16))
     return fig
