@@ -93,7 +93,7 @@ def test_the_speed_is_that_of_the_trainer_s_own_step(monkeypatch):
     monkeypatch.setattr(loop.Trainer, "step", lambda self, done: (steps.append(self), step(self, done)))
     found = benchmark.speed(OURS, "8x8", "cpu", "float32", 1e-6)
     assert len(steps) == 3 + 2 + 5 and steps[0].steps == 10
-    assert steps[0].config == Config(batch=128, precision="float32")
+    assert steps[0].config == Config(batch=128, precision="float32", dropout=0.0)
     assert found["parameters"] == benchmark.ours_size("8x8")
     per_step = found["gflops"] / found["images_per_second"] * 128
     x_0, t, _, told = steps[0].draw()

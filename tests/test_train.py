@@ -571,6 +571,9 @@ def test_the_way_between_two_noises_is_a_turn(angle, share, length):
     assert_equal(train.interpolate(a, b, share), expected, atol=1e-12)
     with pytest.raises(ValueError, match="a and b must have one shape"):
         train.interpolate(a, b[:1], share)
+    for other in (a, -a):  # there are many circles through both
+        with pytest.raises(ValueError, match="a and b must point in different directions, got a cosine of"):
+            train.interpolate(a, other, share)
 
 
 # How good samples are. -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -201,6 +202,10 @@ def test_a_file_of_images(tmp_path, kind, shape):
         ({"images": np.zeros((2, 4, 4), np.int64)}, "must be uint8 or floats"),
         ({"images": np.zeros((2, 4, 4)), "labels": np.zeros(3, int)}, "labels must be a whole number from 0 for each"),
         ({"images": np.zeros((2, 4, 4)), "labels": np.array([0, -1])}, "labels must be a whole number from 0 for each"),
+        (
+            {"images": np.zeros((2, 4, 4)), "labels": np.array([0, 10**11])},
+            "labels must lie below 10000, got 100000000000",
+        ),
         ({"images": np.array([{}, {}])}, "cannot be read: .*pickle"),
     ],
 )
@@ -222,6 +227,9 @@ def test_a_damaged_file_and_shares_that_cannot_be(tmp_path):
         data.load(str(tmp_path / "a.npz"), 1.0)
     with pytest.raises(ValueError, match=r"held_out = 0.99 cannot be put aside"):
         data.load(str(tmp_path / "a.npz"), 0.99)
+    np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8)), labels=np.array([0] * 18 + [1] * 2))
+    with pytest.raises(ValueError, match=r"held_out = 0.9 cannot be put aside: nothing is left to train on of class 1"):
+        data.load(str(tmp_path / "a.npz"), 0.9)
     with pytest.raises(ValueError, match=r"data must be one of digits, .* or a folder, got 'letters'"):
         data.load("letters")
 
@@ -245,6 +253,21 @@ def test_a_folder_of_pictures(tmp_path):
     assert data.load(str(tmp_path)).train.shape == (5, 3, 6, 8)  # grey ones among coloured ones become coloured
 
 
+def test_grey_pictures_of_other_kinds_stay_grey(tmp_path):
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    Image.fromarray(grey).save(tmp_path / "16.png")
+    Image.fromarray((grey // 257).astype(np.uint8)).convert("LA").save(tmp_path / "8.png")
+    loaded = data.load(str(tmp_path)).train
+    assert loaded.shape == (2, 1, 8, 8)
+    for picture in loaded:
+        assert_equal(picture[0], (grey // 257 / 127.5 - 1).astype(np.float32), atol=1e-6)
+
+
+def test_pictures_with_transparency_are_shown_without(tmp_path):
+    pixels_of = np.random.default_rng(0).uniform(-1, 1, (2, 4, 8, 8)).astype(np.float32)
+    assert plots.grid(pixels_of) == plots.grid(pixels_of[:, :3])
+
+
 def test_a_folder_that_cannot_be_trained_on(tmp_path):
     with pytest.raises(ValueError, match="has no pictures"):
         data.load(str(tmp_path))
@@ -252,6 +275,14 @@ def test_a_folder_that_cannot_be_trained_on(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
     with pytest.raises(ValueError, match=r"one size, 0.png and small.png have 6x8 and 4x4"):
         data.load(str(tmp_path))
+    Image.fromarray(np.zeros((4, 4), np.int32)).save(tmp_path / "small.tiff")
+    with pytest.raises(ValueError, match=r"small.tiff' cannot be read: its pixels are of mode I, which has no largest"):
+        data.load(str(tmp_path))
+    (tmp_path / "small.tiff").unlink()
+    (tmp_path / "small.ppm").write_bytes(b"P6 x")
+    with pytest.raises(ValueError, match=r"small.ppm' cannot be read"):
+        data.load(str(tmp_path))
+    (tmp_path / "small.ppm").unlink()
     (tmp_path / "small.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"small.png' cannot be read"):
         data.load(str(tmp_path))
@@ -545,13 +576,27 @@ def test_times_are_drawn_where_the_loss_is_large_and_the_mean_stays_the_same():
     drawn = times.Times(replace(TINY, T=4, times="importance"))
     t, sizes = torch.arange(1, 5), torch.tensor([1.0, 2.0, 3.0, 14.0])
     for step in range(times.HISTORY):
+        drawn.draw(4, seeded(0), step * times.REFRESH)
         assert torch.equal(drawn.chances, torch.full((4,), 0.25))
-        drawn.weigh(t, sizes, step * times.REFRESH)
+        drawn.weigh(t, sizes)
+    drawn.draw(4, seeded(0), 1)
+    assert torch.equal(drawn.chances, torch.full((4,), 0.25))  # not in the middle of 50 steps
+    drawn.draw(4, seeded(0), times.REFRESH)
     assert_equal(drawn.chances, 0.99 * sizes / 20 + 0.01 / 4, rtol=1e-6)
-    fair = drawn.weigh(t, sizes, 1)
+    fair = drawn.weigh(t, sizes)
     assert_equal((drawn.chances * fair).sum(), sizes.mean(), rtol=1e-6)
-    often = torch.bincount(drawn.draw(10_000, seeded(0)) - 1) / 10_000
+    often = torch.bincount(drawn.draw(10_000, seeded(0), 1) - 1) / 10_000
     assert (often - drawn.chances).abs().max() < 4 * 0.5 / 100
+
+
+def test_a_time_that_comes_often_keeps_its_latest_losses():
+    drawn = times.Times(replace(TINY, T=2, times="importance"))
+    for losses in (range(6), range(6, 12)):
+        drawn.weigh(torch.tensor([1, 1, 1, 2, 1, 1]), torch.tensor(losses, dtype=torch.float32))
+    assert set(drawn.history[0, : times.HISTORY].tolist()) == {0, 1, 2, 4, 5, 6, 7, 8, 10, 11}
+    assert drawn.seen.tolist() == [10, 2] and drawn.history[1].sum() == 3 + 9
+    drawn.weigh(torch.ones(2, dtype=torch.int64), torch.tensor([20.0, 30.0]))
+    assert set(drawn.history[0, : times.HISTORY].tolist()) == {2, 4, 5, 6, 7, 8, 10, 11, 20, 30}
 
 
 def test_the_weights_of_the_times_are_those_of_the_bound():
@@ -582,6 +627,22 @@ def test_points_are_learned_and_drawn(tmp_path, capsys):
     assert cli.main(["sample", str(tmp_path), "--states", "3", "--out", str(tmp_path / "way.png")]) == 2
     assert "states must not be given for a run of points, got 3" in capsys.readouterr().err
     assert not (tmp_path / "way.png").exists()
+
+
+def test_a_learned_variance_need_not_be_used(tmp_path):
+    loop.fit(replace(TINY, learned_variance=True, out=tmp_path))
+    drawn = [run.load(tmp_path).sample(2, 0, sampler="ancestral", variance=of) for of in train.VARIANCES]
+    assert all(samples.shape == (2, 1, 8, 8) for samples in drawn)
+    assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[1], drawn[2])
+
+
+def test_guidance_needs_a_network_that_can_answer_with_a_class_and_without(tmp_path):
+    for name, choices in {"none": {"conditional": "nothing"}, "always": {"label_dropout": 0.0}}.items():
+        loop.fit(replace(TINY, out=tmp_path / name, **choices))
+        with pytest.raises(
+            ValueError, match="guidance must be 0 for a run that was told no classes, or always told them"
+        ):
+            run.load(tmp_path / name).sample(2, 0, guidance=1.0)
 
 
 def test_a_class_can_be_asked_for(tmp_path):
@@ -615,12 +676,27 @@ def test_the_clock_ends_a_run(tmp_path):
     assert 0.05 <= report.seconds < 5 and report.steps >= 1
 
 
+def test_there_is_time_for_one_step(tmp_path):
+    assert loop.fit(replace(TINY, out=tmp_path, steps=None, seconds=1e-9)).steps == 1
+
+
+def test_large_pictures_are_drawn_and_measured_few_at_a_time(tmp_path):
+    assert run.at_once((1, 8, 8)) == run.at_once((2,)) == 500 and run.at_once((3, 32, 32)) == 125
+    assert run.at_once((3, 1024, 1024)) == 1
+
+
 def test_grids_on_the_way(tmp_path):
     loop.fit(replace(TINY, out=tmp_path, grid_every=1e-9, steps=2))
     assert {path.name for path in tmp_path.glob("samples-*.png")} == {
         "samples-0.png",
         "samples-1.png",
     }  # then samples.png
+
+
+def test_no_grid_is_drawn_of_what_is_not_finite(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "training_loss", lambda *a: train.training_loss(*a) * math.nan)
+    with pytest.raises(FloatingPointError, match=r"no longer finite at step 1; try an lr"):
+        loop.fit(replace(TINY, out=tmp_path, grid_every=1e-9))
 
 
 # Nothing lost. -------------------------------------------------------------------------------------------------------
@@ -753,10 +829,12 @@ def test_a_gpu_trains_without_being_waited_for(tmp_path, choices):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_learns_what_a_cpu_learns(tmp_path):
+@pytest.mark.parametrize("choices", [{}, {"compile": True}, {"compile": True, "accumulate": 2}], ids=str)
+def test_a_gpu_learns_what_a_cpu_learns(tmp_path, choices):
+    config = replace(TINY, steps=60, batch=64, lr=5e-3)
     losses = [
-        loop.fit(replace(TINY, steps=60, batch=64, lr=5e-3, device=d, out=tmp_path / d)).held_out_loss
-        for d in ("cpu", "cuda")
+        loop.fit(replace(config, out=tmp_path / of["device"], **of)).held_out_loss
+        for of in ({"device": "cpu"}, {"device": "cuda", **choices})
     ]
     assert abs(losses[0] - losses[1]) < 0.1 * losses[0]
 
@@ -764,8 +842,8 @@ def test_a_gpu_learns_what_a_cpu_learns(tmp_path):
 # More than one process. ----------------------------------------------------------------------------------------------
 
 
-def member(config, rank, port, stop_at):
-    """One of two processes, told so by what torchrun sets; the first may be interrupted."""
+def member(config, rank, port, stop_at, refused):
+    """One of two processes, told so by what torchrun sets; the first may be interrupted, or both refuse."""
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -782,15 +860,18 @@ def member(config, rank, port, stop_at):
         report = loop.fit(config)
     except KeyboardInterrupt:
         sys.exit(3)
+    except ValueError as problem:
+        sys.exit(4 if refused and re.search(refused, str(problem)) else 1)
     assert (report is None) == (rank == 1)
 
 
-def two_processes(forked, config, stop_at=None):
-    """Train in two processes; their exit codes."""
+def two_processes(forked, config, stop_at=None, refused="", other=None):
+    """Train in two processes, the second with another config if one is given; their exit codes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    crew = [forked.Process(target=member, args=(config, rank, port, stop_at)) for rank in (0, 1)]
+    configs = enumerate((config, other or config))
+    crew = [forked.Process(target=member, args=(of, rank, port, stop_at, refused)) for rank, of in configs]
     for process in crew:
         process.start()
     for process in crew:
@@ -822,6 +903,29 @@ def test_two_processes_are_as_good_as_one(tmp_path, forked, choices):
     for name in one:
         if name.startswith(("raw.", "average.")):
             assert_equal(two[name], one[name], rtol=1e-3, atol=1e-5)  # float32, and Adam magnifies
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
+def test_what_two_processes_leave_out_is_what_two_parts_of_one_leave_out(tmp_path, forked):
+    config = replace(TINY, dropout=0.3, steps=4)
+    loop.fit(replace(config, accumulate=2, out=tmp_path / "one"))
+    assert two_processes(forked, replace(config, out=tmp_path / "two")) == [0, 0]
+    one, two = (run.read(tmp_path / name / run.LAST)[0] for name in ("one", "two"))
+    assert torch.equal(one["generator"], two["generator"])
+    for name in one:
+        if name.startswith("raw."):
+            assert_equal(two[name], one[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
+def test_processes_that_find_different_saves_do_not_go_on(tmp_path, forked):
+    """On two machines, each with a folder of its own."""
+    config = replace(TINY, out=tmp_path / "run", resume=True, steps=6)
+    assert two_processes(forked, config, stop_at=3) == [3, 3]
+    kept = (tmp_path / "run" / run.LAST).read_bytes()
+    said = "out must be a folder that all processes share, got .*, where they find runs of 0 and of 3 steps"
+    assert two_processes(forked, config, refused=said, other=replace(config, out=tmp_path / "elsewhere")) == [4, 4]
+    assert (tmp_path / "run" / run.LAST).read_bytes() == kept
 
 
 def test_a_batch_that_cannot_be_shared_out(tmp_path):
@@ -864,12 +968,42 @@ def test_no_room_to_save_keeps_what_was_saved(tmp_path, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"safetensors could not be saved .* what was saved before is kept"):
+        with pytest.raises(OSError, match=r"safetensors could not be written .* what was saved before is kept"):
             loop.fit(config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / run.LAST).read_bytes() == kept and not list(tmp_path.glob(".*.part"))
     assert loop.fit(config).steps == 10
+
+
+def test_what_a_killed_save_left_is_cleared_away(tmp_path):
+    config = replace(TINY, out=tmp_path, resume=True)
+    loop.fit(config)
+    for name in (run.LAST, run.BEST):
+        (tmp_path / f".{name}.123.part").write_bytes(b"half")
+    loop.fit(config)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_goes_on_with_another_kind_of_generator(tmp_path, monkeypatch):
+    """Saved on a GPU and resumed on a CPU, say: not bit for bit, but it goes on, and the same way every time."""
+    stopped_after(monkeypatch, 3, replace(TINY, out=tmp_path / "a", steps=6))
+    tensors, state = run.read(tmp_path / "a" / run.LAST)
+    run.save(tmp_path / "a" / run.LAST, {**tensors, "generator": tensors["generator"][:16]}, state)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in "ab":
+        assert loop.fit(replace(TINY, out=tmp_path / name, steps=6, resume=True)).steps == 6
+    a, b = (run.read(tmp_path / name / run.LAST)[0] for name in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):
+    shutil.copytree(trained[0] / "1", tmp_path / "run")
+    tensors, state = run.read(tmp_path / "run" / run.LAST)
+    tensors.pop("raw.leave.bias")
+    run.save(tmp_path / "run" / run.LAST, tensors, state)
+    with pytest.raises(ValueError, match=r"last.safetensors does not belong to its config: .*raw.leave.bias"):
+        loop.fit(replace(TINY, out=tmp_path / "run", resume=True))
 
 
 def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
@@ -1089,6 +1223,39 @@ def test_a_verdict_has_every_figure_beside_its_floor(quick_judge):
     assert f"{noise.accuracy:.1%}" in said
 
 
+def test_a_judge_is_of_its_labels_too(quick_judge, tmp_path):
+    found = data.load("digits")
+    judge.classifier(found, tmp_path)
+    judge.classifier(found._replace(train_labels=(found.train_labels + 1) % 10), tmp_path)
+    assert len(list(tmp_path.glob("judge-*"))) == 2
+
+
+def test_a_figure_that_cannot_be_told_says_why_and_leaves_the_others(quick_judge):
+    found = data.load("digits")
+    one = np.repeat(found.train[:1], 9, 0)
+    alike = judge.compare(found.train, found._replace(held_out=one, held_out_labels=found.held_out_labels[:9]))
+    assert alike.frechet_distance is None and alike.frechet_floor is None and alike.nearest_neighbours is None
+    assert "Fréchet distance     untold: real must have more than one value" in str(alike)
+    assert "nearest neighbours   untold: held_out must not be in train" in str(alike)
+    flat = np.zeros((9, 1, 8, 8), np.float32)
+    assert judge.compare(flat, found).nearest_neighbours > 0
+
+
+def test_copies_are_found_wherever_in_the_training_data_they_come_from():
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(-1, 1, (7000, 1, 4, 4)).astype(np.float32)
+    found = data.Data(pictures[:6000], None, pictures[6000:], None)
+    assert judge.compare(pictures[5500:6000], found).nearest_neighbours == 0
+
+
+def test_points_that_come_class_by_class_are_judged_as_one():
+    found = data.load("ring")
+    real = mixture.ring(8).sample(20_000, np.random.default_rng(5)).astype(np.float32)
+    real = real[np.argsort(np.arctan2(*real.T))]
+    verdict = judge.compare(real, found)
+    assert verdict.sliced_wasserstein < 2 * verdict.sliced_floor
+
+
 def test_points_are_judged_by_their_sliced_distance():
     found = data.load("ring")
     real = mixture.ring(8).sample(5000, np.random.default_rng(5)).astype(np.float32)
@@ -1199,6 +1366,16 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
             "states must be at least 2, with a .png as out, got 1 and 'samples.png'",
         ),
         (["sample", "RUNS/1", "--states", "3", "--out", "a.gif"], "with a .png as out, got 3 and 'a.gif'"),
+        (["sample", "RUNS/1", "--guidance", "nan"], "guidance must be a finite number, got nan"),
+        (["sample", "RUNS/1", "--eta", "0.5"], "sampler must be ddim where an eta is given, got 'second_order'"),
+        (
+            ["sample", "RUNS/1", "--sampler", "ancestral", "--variance", "learned"],
+            "variance must be beta or posterior for a run that has not learned one, got 'learned'",
+        ),
+        (["sample", "RUNS/1", "--seed", str(2**64)], "seed must lie in [0, 2**63), got 18446744073709551616"),
+        (["train", "--seed", str(2**63)], "seed must lie in [0, 2**63), got 9223372036854775808"),
+        (["train", "--levels", "5"], "levels must be fewer for pictures of 8x8, which halve to whole pixels, got 5"),
+        (["train", "--data", "ring", "--flip", "True"], "flip must be False or left out for points, got True"),
         (["cite", "posterior.meen"], "posterior.mean"),
     ],
 )

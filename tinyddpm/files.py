@@ -9,7 +9,11 @@ from typing import Any, BinaryIO
 
 
 def write(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole or not at all: into another beside it, which takes its place once it is on disk."""
+    """Write a file whole or not at all: into another beside it, which takes its place once it is on disk.
+
+    Raises:
+        OSError: when it cannot be written; what was there before is kept then.
+    """
     begun = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(begun, "wb") as file:
@@ -17,5 +21,7 @@ def write(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(begun, path)
+    except OSError as problem:
+        raise OSError(f"{path} could not be written ({problem}); what was saved before is kept") from problem
     finally:
         begun.unlink(missing_ok=True)

@@ -418,7 +418,10 @@ def interpolate(a: Array, b: Array, share: Array) -> Array:
     if tuple(a.shape) != tuple(b.shape):
         raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     xp = array_api_compat.array_namespace(a, b)
-    angle = xp.acos(xp.sum(a * b) / sqrt(xp.sum(a * a) * xp.sum(b * b)))
+    cos = xp.sum(a * b) / sqrt(xp.sum(a * a) * xp.sum(b * b))
+    if not abs(cos) < 1:
+        raise ValueError(f"a and b must point in different directions, got a cosine of {cos}")
+    angle = xp.acos(cos)
     return (xp.sin((1 - share) * angle) * a + xp.sin(share * angle) * b) / xp.sin(angle)
 
 

@@ -155,6 +155,8 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
         for name in ("seconds", "lr", "clip", "save_every", "grid_every"):
             value = getattr(self, name)
             if not value > 0 or (value == math.inf and name in ("seconds", "lr")):

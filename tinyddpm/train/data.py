@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 from .. import mixture
 from ..files import write
 from ..forward import to_unit_range
+
+LABELS = 10_000
+"""How many classes a file can tell of."""
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """The files that a folder of pictures is made of, by their endings."""
@@ -64,8 +68,18 @@ def split(x: np.ndarray, labels: np.ndarray | None, held_out: float) -> Data:
             chosen, rest = train_test_split(chosen, test_size=held_out, stratify=labels, random_state=0)
         except ValueError as problem:
             raise ValueError(f"held_out = {held_out} cannot be put aside: {problem}") from None
+        if labels is not None and len(gone := set(labels[rest]) - set(labels[chosen])):
+            raise ValueError(
+                f"held_out = {held_out} cannot be put aside: nothing is left to train on of class {min(gone)}"
+            )
     of = (lambda rows: None) if labels is None else (lambda rows: labels[rows])
     return Data(x[chosen], of(chosen), x[rest], of(rest))
+
+
+def checksum(found: Data) -> int:
+    """A number that other pictures, or other labels, would almost certainly change."""
+    labels = b"" if found.train_labels is None else found.train_labels.tobytes()
+    return zlib.crc32(labels, zlib.crc32(found.train.tobytes()))
 
 
 CONDITIONS = ("labels", "clusters", "nothing")
@@ -187,6 +201,10 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise ValueError(f"images must be uint8 or floats in [0, 1], got {images.dtype}")
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0):
         raise ValueError(f"labels must be a whole number from 0 for each image, got {labels.dtype} {labels.shape}")
+    if labels is not None and labels.max() >= LABELS:
+        raise ValueError(
+            f"labels must lie below {LABELS}, got {labels.max()}: the network has a row of weights for each"
+        )
     return images, None if labels is None else labels.astype(np.int64)
 
 
@@ -212,8 +230,8 @@ def folder(path: Path, held_out: float = 0.0) -> Data:
     for name in found:
         try:
             with Image.open(name) as picture:
-                pictures.append(np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB")))
-        except OSError as problem:
+                pictures.append(_pixels(picture))
+        except Exception as problem:  # a damaged picture raises what it likes
             raise ValueError(f"picture {str(name)!r} cannot be read: {problem}") from None
     if len({picture.ndim for picture in pictures}) > 1:
         pictures = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in pictures]
@@ -225,6 +243,16 @@ def folder(path: Path, held_out: float = 0.0) -> Data:
     classes = sorted(set(parents))
     labels = np.array([classes.index(parent) for parent in parents]) if len(classes) > 1 else None
     return split(scaled(np.stack(pictures)), labels, held_out)
+
+
+def _pixels(picture: Any) -> np.ndarray:
+    """The pixels of a picture, grey or in colour, as uint8."""
+    if picture.mode.startswith("I;16"):
+        return (np.asarray(picture) // 257).astype(np.uint8)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its pixels are of mode {picture.mode}, which has no largest value; 8 or 16 bits have")
+    grey = picture.mode in ("1", "L", "LA", "La")
+    return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
 AT_HAND = ("digits", "two_classes", "ring", "moons", "rings", "swiss_roll")

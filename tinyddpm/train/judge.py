@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,10 +51,10 @@ class Classifier(nn.Module):
 def classifier(found: Data, cache: Path | None = None) -> tuple[Classifier, float]:
     """The judge for a data set and the share of held-out pictures that it gets right; trained once, then kept."""
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tinyddpm"
-    kept = cache / f"judge-{zlib.crc32(found.train.tobytes()):08x}.safetensors"
+    kept = cache / f"judge-{data.checksum(found):08x}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        judge = Classifier(found.train.shape[1], found.train.shape[2], found.classes)
+        judge = Classifier(found.train.shape[1], min(found.train.shape[2:]), found.classes)
         if kept.is_file():
             with suppress(ValueError, RuntimeError):  # damaged, or another version's: a new one is made
                 tensors, state = run.read(kept)
@@ -105,6 +105,8 @@ class Verdict:
     bound_floor: float | None = None
     bound_terms: list[float] | None = None
     bound_class: float | None = None
+    untold: tuple[str, ...] = ()
+    """what could not be told, and why"""
 
     def __str__(self) -> str:
         lines = [f"{self.samples} samples"]
@@ -133,7 +135,7 @@ class Verdict:
             lines += [
                 f"  {name:19s}{f'{of:.0e}' if 0 < abs(of) <= 0.001 else f'{of:.3f}'}" for name, of in parts.items()
             ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.untold])
 
 
 def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **options: Any) -> Verdict:
@@ -181,16 +183,29 @@ def compare(samples: np.ndarray, found: Data) -> Verdict:
     """Samples against real ones. The floor is the training data against the held-out: as far apart as chance has it."""
     real = found.held_out if len(found.held_out) else found.train
     figures: dict[str, Any] = {}
+    untold = []
+
+    def tell(what: str, measure: Callable[[], dict[str, float]]) -> None:
+        try:
+            figures.update(measure())
+        except ValueError as problem:  # too few samples, or all alike
+            untold.append(f"{what:20s} untold: {problem}")
+
     if samples.ndim == 2:
         n = min(len(samples), len(found.train), len(real))
-        figures["sliced_wasserstein"] = metrics.sliced_wasserstein(samples[:n], real[:n])
+        drawn = samples[np.linspace(0, len(samples) - 1, n).astype(int)]  # they come class by class
+        figures["sliced_wasserstein"] = metrics.sliced_wasserstein(drawn, real[:n])
         figures["sliced_floor"] = metrics.sliced_wasserstein(found.train[:n], real[-n:])
     elif found.classes:
         features, accuracy = classifier(found)
         at_real, at_fake = features.describe(real), features.describe(samples)
         pair = (at_real, features.describe(found.train)) if len(found.held_out) else (at_real[::2], at_real[1::2])
-        figures["frechet_distance"] = metrics.frechet_distance(at_real, at_fake)
-        figures |= {"frechet_floor": metrics.frechet_distance(*pair), "accuracy": accuracy}
+        far = metrics.frechet_distance
+        tell(
+            "Fréchet distance",
+            lambda: {"frechet_distance": far(at_real, at_fake), "frechet_floor": far(*pair), "accuracy": accuracy},
+        )
     if len(found.held_out) and samples.ndim == 4:
-        figures["nearest_neighbours"] = metrics.nearest_neighbours(samples, found.train[:5000], found.held_out[:5000])
-    return Verdict(len(samples), **figures)
+        sets = samples, found.train, found.held_out[:1000]
+        tell("nearest neighbours", lambda: {"nearest_neighbours": metrics.nearest_neighbours(*sets)})
+    return Verdict(len(samples), untold=tuple(untold), **figures)

@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ class Trainer:
 
     Every process draws the whole batch from a generator in the same state, and works on its part of it: so a run is
     the same with any number of processes, and one state of one generator is all that must be kept to go on with it.
-    The generator is torch's own, because dropout can draw from no other; `fit` puts it back afterwards.
+    What is left out of the blocks can only be drawn from torch's own generator, which is seeded anew for each part.
     """
 
     def __init__(self, config: Config, found: Data, device: torch.device, rank: int = 0, processes: int = 1) -> None:
@@ -99,20 +98,24 @@ class Trainer:
         self.labels = None if found.train_labels is None else torch.from_numpy(found.train_labels).to(device)
         self.flip = found.flips if config.flip is None else config.flip
         self.shift = config.moves if self.x.ndim == 4 else 0
+        if self.flip and self.x.ndim != 4:
+            raise ValueError("flip must be False or left out for points, got True")
         torch.manual_seed(config.seed)
         cuda = device.type == "cuda"
-        self.rng = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
         self.loss = learned_variance_loss if config.learned_variance else training_loss
         self.shape, self.counts = found.train.shape[1:], found.counts
         self.model = run.network(config, self.shape, found.classes)
         self.model.to(device)
+        self.rng = torch.Generator(device)
+        self.rng.set_state(torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state())
         if cuda:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropouts = [layer for layer in self.model.modules() if isinstance(layer, nn.Dropout)]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.half = half_pays(device, self.shape) if config.precision == "auto" else config.precision == "bfloat16"
-        # CUDA graphs; not with several processes, whose messages run beside the network.
-        mode = "reduce-overhead" if cuda and processes == 1 else "default"
+        # CUDA graphs: not with several processes, whose messages run beside the network, nor with a batch in parts,
+        # of which the second would be written over the gradients of the first.
+        mode = "reduce-overhead" if cuda and self.parts == 1 else "default"
         self.net: nn.Module = torch.compile(self.model, mode=mode) if config.compile else self.model  # type: ignore[assignment]
         if processes > 1:
             self.net = DistributedDataParallel(self.net, device_ids=[device.index] if cuda else None)
@@ -142,7 +145,7 @@ class Trainer:
         batch, rng, device = self.config.batch, self.rng, self.device
         chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
         x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
-        t = self.times.draw(batch, rng)
+        t = self.times.draw(batch, rng, self.steps)
         noise = torch.randn(x_0.shape, generator=rng, device=device)
         if self.flip:
             mirrored = torch.rand((batch, 1, 1, 1), generator=rng, device=device) < 0.5
@@ -174,9 +177,11 @@ class Trainer:
             answer = self.answer(*(None if of is None else of[at] for of in told))
             last = part + 1 == (self.rank + 1) * config.accumulate
             alone = isinstance(self.net, DistributedDataParallel) and not last
+            if share:
+                torch.manual_seed(config.seed + self.parts * self.steps + part)
             with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 losses = self.loss(answer, x_0, t, noise, self.schedule, config.predicts)
-                loss = self.times.weigh(t, losses, self.steps).mean()
+                loss = self.times.weigh(t, losses).mean()
                 (loss / config.accumulate / (pixels if config.loss == "mean" else 1)).backward()
             self.lost[0] += loss.detach() / pixels / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
@@ -251,9 +256,16 @@ class Trainer:
         }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Put everything back as `state` gave it."""
+        """Put everything back as `state` gave it.
+
+        Raises:
+            ValueError: when it is the state of another network.
+        """
         for prefix, model in (("raw", self.model), ("average", self.average), ("times", self.times)):
-            model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
+            try:
+                model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
+            except (KeyError, RuntimeError) as problem:
+                raise ValueError(f"{run.LAST} does not belong to its config: {problem}") from None
         moments: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.model.parameters())
         for name, value in tensors.items():
@@ -263,9 +275,12 @@ class Trainer:
                 kept = value if value.shape != like.shape else torch.empty_like(like).copy_(value)
                 moments.setdefault(int(index), {})[what] = kept
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
-        self.rng.set_state(tensors["generator"])
         self.lost.copy_(tensors["lost"])
         self.steps, self.seconds = state["steps"], state["seconds"]
+        if len(tensors["generator"]) == len(self.rng.get_state()):
+            self.rng.set_state(tensors["generator"])
+        else:  # saved on another kind of device, whose generators are other ones: the batches to come are new
+            self.rng.manual_seed(self.config.seed + self.steps)
         self.best = math.inf if state["best"] is None else state["best"]
 
 
@@ -282,7 +297,7 @@ def move(pictures: Tensor, by: Tensor) -> Tensor:
 def half_pays(device: torch.device, shape: tuple[int, ...]) -> bool:
     """Whether to compute in bfloat16: where the processor has it and, on a CPU, pictures are large enough to gain by it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # which older versions do not tell
     return bool(able.get("avx512_bf16")) and math.prod(shape[1:]) > 16 * 16
 
@@ -320,11 +335,12 @@ def fit(config: Config) -> Report | None:
                 "shape": list(trainer.shape),
                 "examples": len(found.train),
                 "classes": list(trainer.counts),
-                "checksum": zlib.crc32(found.train.tobytes()),
+                "checksum": data.checksum(found),
             }
             path = run.create(config, facts) if rank == 0 else None
             if config.resume and config.out and (config.out / run.LAST).is_file():
                 trainer.restore(*run.read(config.out / run.LAST))
+            _agree(trainer, processes)
             try:
                 log = train(trainer, path, processes)
             finally:
@@ -345,6 +361,7 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
             now = time.monotonic()
             trainer.seconds = before + now - begun
             done = min(1.0, trainer.steps / config.steps if config.steps else trainer.seconds / config.seconds)
+            done = done if trainer.steps else 0.0  # however little time there is, one step is made
             stop = bool(asked)
             if processes > 1:  # the first process decides for all: their clocks differ
                 told = torch.tensor([done, stop], dtype=torch.float64)
@@ -386,6 +403,7 @@ def save(trainer: Trainer, path: Path) -> None:
 
 def draw(trainer: Trainer, path: Path, name: str) -> Path:
     """Samples of the averaged weights, as a picture."""
+    trainer.check()
     drawn = run.Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
     samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed)
     write(path / name, lambda file: file.write(plots.grid(samples)))
@@ -412,12 +430,12 @@ def report(trainer: Trainer, path: Path, log: list[dict[str, Any]]) -> Report:
 
 
 def held_out_loss(trainer: Trainer, repeats: int = 4) -> float:
-    """What `evaluate` says of the averaged weights on at most a thousand held-out samples."""
+    """What `evaluate` says of the averaged weights on at most a thousand held-out samples, fewer of large pictures."""
     config, labels = trainer.config, trainer.found.held_out_labels
-    x = torch.from_numpy(trainer.found.held_out[:1000]).to(trainer.device)
+    x = torch.from_numpy(trainer.found.held_out[: 2 * run.at_once(trainer.shape)]).to(trainer.device)
     model: Any = trainer.averaged()
     if labels is not None:
-        model = guided(model, torch.from_numpy(labels[:1000]).to(trainer.device))
+        model = guided(model, torch.from_numpy(labels[: len(x)]).to(trainer.device))
     if config.learned_variance:
         said, channels = model, x.shape[1]
         return evaluate(lambda x, t: said(x, t)[:, :channels], x, trainer.schedule, config.predicts, repeats)
@@ -436,6 +454,23 @@ def evaluate(
         with torch.no_grad():
             total += training_loss(model, pictures, t, noise, schedule, predicts).mean()
     return total.item() / repeats / pictures[0].numel()
+
+
+def _agree(trainer: Trainer, processes: int) -> None:
+    """Refuse to go on from different saves.
+
+    Raises:
+        ValueError: then: some processes have not found what the first has.
+    """
+    if processes > 1:
+        steps = torch.tensor([trainer.steps, -trainer.steps])
+        distributed.all_reduce(steps, distributed.ReduceOp.MAX)
+        most, least = steps[0].item(), -steps[1].item()
+        if most != least:
+            raise ValueError(
+                f"out must be a folder that all processes share, got {str(trainer.config.out)!r}, where they find "
+                f"runs of {least} and of {most} steps"
+            )
 
 
 def _kept_log(path: Path, steps: int) -> list[dict[str, Any]]:

@@ -60,7 +60,8 @@ def picture(samples: np.ndarray, columns: int | None = None) -> np.ndarray:
     columns, scale = columns or math.ceil(math.sqrt(n)), max(1, 48 // height)
     rows, edge = math.ceil(n / columns), 2
     # The eye reads eight smooth strokes more easily than sixty-four squares.
-    large = torch.nn.functional.interpolate(torch.from_numpy(samples), scale_factor=scale, mode="bicubic")
+    seen = torch.from_numpy(samples[:, :3])  # without the transparency
+    large = torch.nn.functional.interpolate(seen, scale_factor=scale, mode="bicubic")
     height, width = large.shape[2:]
     tiles = np.full((rows * columns, height + edge, width + edge, 3), 255, np.uint8)
     tiles[:n, :height, :width] = np.moveaxis(forward.from_unit_range(large), 1, 3)

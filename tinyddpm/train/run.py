@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,8 +31,13 @@ UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention")
 STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
 
-AT_ONCE = 500
-"""How many samples are made at a time, to save memory."""
+AT_ONCE, PIXELS = 500, 500 * 16**2
+"""How many samples are made at a time, and of how many pixels at most, to save memory."""
+
+
+def at_once(shape: tuple[int, ...]) -> int:
+    """How many samples of this shape are made at a time."""
+    return max(1, min(AT_ONCE, PIXELS // math.prod(shape[1:])))
 
 
 @dataclass(frozen=True)
@@ -55,21 +61,34 @@ class Run:
         **options: Any,
     ) -> Iterator[torch.Tensor]:
         """The states of n samples on their way from noise; of a run with classes, of these."""
-        model = self.model if labels is None else guided(self.model, labels.to(rng.device), guidance)
+        if not math.isfinite(guidance):
+            raise ValueError(f"guidance must be a finite number, got {guidance}")
+        if guidance and (labels is None or not self.config.label_dropout):
+            raise ValueError(
+                f"guidance must be 0 for a run that was told no classes, or always told them, got {guidance}"
+            )
         if sampler != "ancestral" and "variance" in options:
             raise ValueError(f"sampler must be ancestral where a variance is given, got {sampler!r}")
-        variance = "learned" if self.config.learned_variance else "posterior"
-        options = {"variance": variance, "clip": 1.0 if self.pictures else None, **options}
+        if sampler != "ddim" and options.get("eta"):
+            raise ValueError(f"sampler must be ddim where an eta is given, got {sampler!r}")
+        model = self.model if labels is None else guided(self.model, labels.to(rng.device), guidance)
+        learned = self.config.learned_variance
+        options = {"variance": "learned" if learned else "posterior", "clip": 1.0 if self.pictures else None, **options}
+        if options["variance"] == "learned" and not learned:
+            raise ValueError("variance must be beta or posterior for a run that has not learned one, got 'learned'")
+        halved = learned and options["variance"] != "learned"  # the other half of the answer is not asked for
+        asked = (lambda x_t, t: model(x_t, t)[:, : self.shape[0]]) if halved else model
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         steps = min(STEPS, schedule.T) if steps is None else steps
-        return sample_path(model, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
+        return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
     def sample(self, n: int, seed: int, label: int | None = None, **options: Any) -> np.ndarray:
         """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""
         rng, labels, parts = self.generator(seed), self.labels(n, label), []
-        for done in range(0, n, AT_ONCE):  # each part begins with noise of its own
-            part = None if labels is None else labels[done : done + AT_ONCE]
-            *_, x_0 = self.states(min(AT_ONCE, n - done), rng, part, **options)
+        count = at_once(self.shape)
+        for done in range(0, n, count):  # each part begins with noise of its own
+            part = None if labels is None else labels[done : done + count]
+            *_, x_0 = self.states(min(count, n - done), rng, part, **options)
             parts.append(x_0)
         return self._finished(torch.cat(parts))
 
@@ -90,6 +109,8 @@ class Run:
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator where the network is."""
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
         return torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
 
     @property
@@ -98,6 +119,8 @@ class Run:
         return len(self.shape) == 3
 
     def _finished(self, x: torch.Tensor) -> np.ndarray:
+        if not x.isfinite().all():
+            raise FloatingPointError(f"the samples of {str(self.path)!r} are no longer finite")
         return (x.clamp(-1, 1) if self.pictures else x).cpu().numpy()
 
 
@@ -107,6 +130,12 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     if len(shape) == 1:
         return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
     chosen = {name: getattr(config, name) for name in UNET}
+    halved = 2 ** ((config.levels or 1) - 1)
+    if any(edge % halved for edge in shape[1:]):
+        size = "x".join(map(str, shape[1:]))
+        raise ValueError(
+            f"levels must be fewer for pictures of {size}, which halve to whole pixels, got {config.levels}"
+        )
     chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0, "shift": config.moves}
     return UNet(shape[0], classes=classes, answers=answers, **chosen)
 
@@ -119,6 +148,8 @@ def create(config: Config, facts: dict[str, Any]) -> Path:
     """
     path = config.out or _numbered(Path(config.data).stem)
     path.mkdir(parents=True, exist_ok=True)
+    for left in (left for name in (LAST, BEST) for left in path.glob(f".{name}.*.part")):
+        left.unlink(missing_ok=True)  # of a run that was killed while it saved
     if not config.resume and any(path.iterdir()):
         raise ValueError(f"out must be a new or an empty folder, got {str(path)!r}; --resume goes on with a run")
     if not (path / CONFIG).is_file():
@@ -166,10 +197,7 @@ def save(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) ->
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
-    try:
-        write(path, lambda file: file.write(content))
-    except OSError as problem:
-        raise OSError(f"{path} could not be saved ({problem}); what was saved before is kept") from problem
+    write(path, lambda file: file.write(content))
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
