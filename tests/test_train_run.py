@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from tinyddpm import cli, elbo, forward, mixture, posterior, train
+from tinyddpm import cli, elbo, forward, mixture, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.files import write
 from tinyddpm.train import data, judge, loop, plots, run, times
@@ -1277,7 +1277,7 @@ def test_the_bound_of_a_run_is_the_bound_of_its_network(trained):
     with torch.no_grad():
         velocity = loaded.model(torch.from_numpy(x_t), t.long(), torch.from_numpy(labels)).numpy()
     mean = np.clip(step.alpha_bar**0.5 * x_t - step.noise_var**0.5 * velocity, -1, 1).astype(np.float64)
-    std = posterior.variance(loaded.config.noise_schedule()[2]) ** 0.5
+    std = step.beta**0.5
     low, high = (np.where(first == side, side * np.inf, first + side / 16) for side in (-1, 1))
     chance = stats.norm.cdf(high, mean, std) - stats.norm.cdf(low, mean, std)
     assert_equal(figures["bound_terms"][0], -np.log2(chance).mean(), rtol=1e-3)
@@ -1295,6 +1295,22 @@ def test_the_bound_of_points_stands_beside_the_truth(tmp_path):
     exact = (math.log(8) / 2 + math.log(2 * math.pi * math.e * 0.02) / 2) / math.log(2)
     assert abs(figures["bound_floor"] - exact) < 4 * 0.5 / 1000**0.5 / math.log(2)
     assert figures["bound"] > figures["bound_floor"]
+
+
+def test_the_bound_of_exact_answers_is_close_to_the_truth(tmp_path):
+    """Twice as wide with the smaller variance."""
+    config = replace(TINY, data="ring", out=tmp_path, T=500)
+    loop.fit(config)
+    truth, schedule = mixture.ring(8), config.noise_schedule()
+
+    def exact(x_t, t, labels=None):
+        step, x = schedule[int(t[0])], x_t.double().numpy()
+        noise = truth.noise(x, step)
+        x_0 = forward.predict_x0(x, noise, step)
+        return torch.from_numpy(step.alpha_bar**0.5 * noise - step.noise_var**0.5 * x_0).float()
+
+    figures = judge.bound(replace(run.load(tmp_path), model=exact), data.load("ring"))
+    assert 0 < figures["bound"] - figures["bound_floor"] < 0.2
 
 
 def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
