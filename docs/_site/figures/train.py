@@ -100,5 +100,5 @@ def ring() -> Figure:
     shares, chance = np.bincount(mode, minlength=8) / len(mode), 2 * np.sqrt(1 / 8 * 7 / 8 / len(mode))
     often.axhspan(1 / 8 - chance, 1 / 8 + chance, color=GREY, alpha=0.3, linewidth=0)
     often.plot(np.arange(1, 9), shares, "o", color=BLUE)
-    often.set(xlabel="mode", ylabel="share", xticks=np.arange(1, 9), ylim=(0.09, 0.16))
+    often.set(xlabel="mode", ylabel="share", xticks=np.arange(1, 9), ylim=(0.1, 0.15))
     return fig
