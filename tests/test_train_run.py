@@ -995,6 +995,10 @@ def test_a_run_goes_on_with_another_kind_of_generator(tmp_path, monkeypatch):
         assert loop.fit(replace(TINY, out=tmp_path / name, steps=6, resume=True)).steps == 6
     a, b = (run.read(tmp_path / name / run.LAST)[0] for name in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
+    with torch.random.fork_rng(devices=[]):
+        new, resumed = (loop.Trainer(TINY, data.load("digits"), torch.device("cpu")) for _ in range(2))
+        resumed.restore({**tensors, "generator": tensors["generator"][:16]}, state)
+    assert not torch.equal(new.draw()[0], resumed.draw()[0])  # and not with the first batches again
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):
