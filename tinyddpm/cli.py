@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import tyro
 from tyro.conf import Positional, subcommand
@@ -38,7 +38,7 @@ class Sample:
     seed: int = 0
     """for the noise"""
     out: Path = Path("samples.png")
-    """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width)"""
+    """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width), and their `labels`, if any were told"""
     states: int | None = None
     """of pictures as a .png: how many states of the way from noise to show, a row for each sample; if not given, the samples alone"""
     sampler: str = "second_order"
@@ -52,7 +52,7 @@ class Sample:
     clip: bool = True
     """keep the predicted pictures in [-1, 1] in every step"""
     label: int | None = None
-    """class to ask for, or cluster; if not given, all in turn, each as often as in the data"""
+    """class to ask for, or cluster; if not given, all, one after another, each as often as in the data"""
     guidance: float = 0.0
     """how far past the class's own prediction to go"""
     best: bool = False
@@ -84,7 +84,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Check:
-    """Run the book's checks with pytest; all further arguments are passed on to it, such as -k."""
+    """Run the book's checks with pytest; all further arguments are passed on to it, such as -k, or --equation posterior.mean."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,10 @@ def draw(command: Sample) -> None:
     options |= {} if command.clip else {"clip": None}
     loaded = run.load(command.run, command.best, command.device)
     if command.out.suffix == ".npz":
-        samples = loaded.sample(command.n, command.seed, **options)
-        write(command.out, lambda file: np.savez_compressed(file, samples=samples))
+        arrays: dict[str, Any] = {"samples": loaded.sample(command.n, command.seed, **options)}
+        labels = loaded.labels(command.n, command.label)
+        arrays |= {} if labels is None else {"labels": labels.numpy()}
+        write(command.out, lambda file: np.savez_compressed(file, **arrays))
     else:
         from .train import plots
 

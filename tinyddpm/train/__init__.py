@@ -385,7 +385,7 @@ def encode(model: Model, schedule: Schedule, x_0: Array, steps: int | None = Non
         predicts: what the model answers: "noise", "x_0" or "velocity".
 
     Returns:
-        x_T, in the shape of ``x_0``: near standard normal, and a ``start`` for `sample_path`.
+        x_T, in the shape of ``x_0``: near standard normal, though too short with few steps; a ``start`` for `sample_path`.
     """
     import torch
 

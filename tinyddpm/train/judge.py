@@ -24,6 +24,9 @@ from .loop import move
 STEPS, BATCH = 1000, 128
 """How long the judge is trained."""
 
+PICTURES, POINTS = 100, 2000
+"""How many of the held-out data the bound is computed for."""
+
 
 class Classifier(nn.Module):
     """A small network that tells classes apart; the 64 numbers before its answer are the features of a picture."""
@@ -102,6 +105,7 @@ class Verdict:
     sliced_floor: float | None = None
     nearest_neighbours: float | None = None
     bound: float | None = None
+    bound_error: float | None = None
     bound_floor: float | None = None
     bound_terms: list[float] | None = None
     bound_class: float | None = None
@@ -125,7 +129,8 @@ class Verdict:
             )
         if self.bound is not None and self.bound_terms is not None:
             floor = "" if self.bound_floor is None else f"; the truth itself {self.bound_floor:.3f}"
-            lines.append(f"bound                {self.bound:.3f}    (bits per dimension{floor})")
+            error = f"{self.bound:.3f} \u00b1 {self.bound_error:.3f}"
+            lines.append(f"bound                {error} (bits per dimension{floor})")
             T, parts = len(self.bound_terms) - 1, {"L_0": self.bound_terms[0]}
             for low in (10**power for power in range(5) if 10**power < T):
                 high = min(10 * low, T)
@@ -143,21 +148,25 @@ def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **opti
     loaded = run.load(folder, best)
     found = data.load(loaded.config.data, loaded.config.held_out)
     verdict = replace(compare(loaded.sample(n, seed, **options), found), **bound(loaded, found))
-    run.write_json(folder / "judge.json", vars(verdict))
+    run.write_json(folder / "judge.json", {"drawn": {"seed": seed, "best": best, **options}, **vars(verdict)})
     if verdict.bound_terms is not None:
         picture = plots.bound(verdict.bound_terms)
         write(folder / "bound.png", lambda file: file.write(picture))
     return verdict
 
 
-def bound(loaded: run.Run, found: Data, n: int = 100) -> dict[str, Any]:
-    """The bound on minus the log-likelihood of held-out data, term by term; and the truth, where it is known.
+def bound(loaded: run.Run, found: Data, n: int | None = None) -> dict[str, Any]:
+    """The bound on minus the log-likelihood of n held-out data, term by term; and the truth, where it is known.
+
+    Its error is one standard error, where the truth is known that of the difference: either comes from the noise that
+    is drawn once for each of the data and each t.
 
     The variance of a step is the larger of the two fixed ones, also of a network that was taught its own: data are
     wide beside the noise of small t, and there the smaller one makes the bound needlessly loose.
     """
     if not len(found.held_out):
         return {}
+    n = n or (PICTURES if loaded.pictures else POINTS)
     x, config, dims = torch.from_numpy(found.held_out[:n]), loaded.config, math.prod(loaded.shape)
     known = data.told(found, config.conditional).held_out_labels
     labels = None if known is None else torch.from_numpy(known[:n])
@@ -174,15 +183,20 @@ def bound(loaded: run.Run, found: Data, n: int = 100) -> dict[str, Any]:
     shares = np.array(loaded.counts) / sum(loaded.counts) if loaded.counts else np.ones(1)
     naming = 0.0 if labels is None else float(elbo.bits_per_dim(-np.log(shares[labels]).mean(), dims))
     figures: dict[str, Any] = {"bound": math.fsum(terms) + naming, "bound_terms": terms, "bound_class": naming}
+    each = nats.double().sum(0).numpy()
     if found.truth is not None:
-        exact = -found.truth.log_prob(found.held_out[:n].astype(np.float64)).mean()
-        figures["bound_floor"] = float(elbo.bits_per_dim(exact, dims))
+        exact = -found.truth.log_prob(found.held_out[:n].astype(np.float64))
+        figures["bound_floor"] = float(elbo.bits_per_dim(exact.mean(), dims))
+        each = each - exact
+    figures["bound_error"] = float(elbo.bits_per_dim(each.std(ddof=1) / math.sqrt(len(each)), dims))
     return figures
 
 
 def compare(samples: np.ndarray, found: Data) -> Verdict:
     """Samples against real ones. The floor is the training data against the held-out: as far apart as chance has it."""
     real = found.held_out if len(found.held_out) else found.train
+    if not np.isfinite(samples).all():
+        raise ValueError("samples must be finite numbers")
     figures: dict[str, Any] = {}
     untold = []
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -178,7 +179,7 @@ class Trainer:
             last = part + 1 == (self.rank + 1) * config.accumulate
             alone = isinstance(self.net, DistributedDataParallel) and not last
             if share:
-                torch.manual_seed(config.seed + self.parts * self.steps + part)
+                torch.manual_seed(_mixed(config.seed, self.steps, part))
             with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 losses = self.loss(answer, x_0, t, noise, self.schedule, config.predicts)
                 loss = self.times.weigh(t, losses).mean()
@@ -337,11 +338,11 @@ def fit(config: Config) -> Report | None:
                 "classes": list(trainer.counts),
                 "checksum": data.checksum(found),
             }
-            path = run.create(config, facts) if rank == 0 else None
-            if config.resume and config.out and (config.out / run.LAST).is_file():
-                trainer.restore(*run.read(config.out / run.LAST))
-            _agree(trainer, processes)
             try:
+                path = run.create(config, facts) if rank == 0 else None
+                if config.resume and config.out and (config.out / run.LAST).is_file():
+                    trainer.restore(*run.read(config.out / run.LAST))
+                _agree(trainer, processes)
                 log = train(trainer, path, processes)
             finally:
                 trainer.leave()
@@ -454,6 +455,11 @@ def evaluate(
         with torch.no_grad():
             total += training_loss(model, pictures, t, noise, schedule, predicts).mean()
     return total.item() / repeats / pictures[0].numel()
+
+
+def _mixed(*numbers: int) -> int:
+    """A seed made of several numbers, so that neighbours among them have nothing in common."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def _agree(trainer: Trainer, processes: int) -> None:

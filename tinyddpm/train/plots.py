@@ -21,8 +21,14 @@ def grid(samples: np.ndarray, columns: int | None = None) -> bytes:
 
 
 def way(states: Iterable[np.ndarray], shown: int) -> bytes:
-    """So many of the states of a sampler as one PNG, from noise to the last: a row for each picture."""
+    """So many of the states of a sampler as one PNG, from noise to the last: a row for each picture.
+
+    Raises:
+        ValueError: when there are fewer.
+    """
     rows = np.stack([*states], 1)
+    if shown > rows.shape[1]:
+        raise ValueError(f"states must be at most {rows.shape[1]}, got {shown}")
     chosen = rows[:, np.linspace(0, rows.shape[1] - 1, shown).round().astype(int)]
     return grid(chosen.reshape(-1, *rows.shape[2:]), shown)
 

@@ -148,8 +148,6 @@ def create(config: Config, facts: dict[str, Any]) -> Path:
     """
     path = config.out or _numbered(Path(config.data).stem)
     path.mkdir(parents=True, exist_ok=True)
-    for left in (left for name in (LAST, BEST) for left in path.glob(f".{name}.*.part")):
-        left.unlink(missing_ok=True)  # of a run that was killed while it saved
     if not config.resume and any(path.iterdir()):
         raise ValueError(f"out must be a new or an empty folder, got {str(path)!r}; --resume goes on with a run")
     if not (path / CONFIG).is_file():
@@ -159,6 +157,8 @@ def create(config: Config, facts: dict[str, Any]) -> Path:
     for name in was:
         if name not in FREE and was[name] != now[name]:
             raise ValueError(f"{name} must stay {was[name]!r}, as in the run {str(path)!r}, got {now[name]!r}")
+    for left in (left for name in (LAST, BEST) for left in path.glob(f".{name}.*.part")):
+        left.unlink(missing_ok=True)  # of a run that was killed while it saved
     return path
 
 
@@ -227,12 +227,13 @@ def device_of(kind: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda and kind != "cpu" else torch.device("cpu")
 
 
-def load(path: Path, best: bool = False, device: str = "cpu") -> Run:
+def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     """A run from its folder, as it was saved last, or when it was at its best on held-out data.
 
     Raises:
         ValueError: when there is none, naming those that there are.
     """
+    path = Path(path)
     if not (path / CONFIG).is_file():
         near = (
             *path.glob(f"*/{CONFIG}"),
