@@ -680,9 +680,18 @@ def test_there_is_time_for_one_step(tmp_path):
     assert loop.fit(replace(TINY, out=tmp_path, steps=None, seconds=1e-9)).steps == 1
 
 
-def test_large_pictures_are_drawn_and_measured_few_at_a_time(tmp_path):
+def test_large_pictures_are_drawn_and_measured_few_at_a_time(trained, monkeypatch):
     assert run.at_once((1, 8, 8)) == run.at_once((2,)) == 500 and run.at_once((3, 32, 32)) == 125
     assert run.at_once((3, 1024, 1024)) == 1
+    monkeypatch.setattr(run, "PIXELS", 3 * 64)
+    loaded, sizes = run.load(trained[0] / "1"), []
+    loaded.model.register_forward_pre_hook(lambda _, told: sizes.append(len(told[0])))
+    assert len(loaded.sample(7, 0, steps=2)) == 7 and sizes == [3, 3, 3, 3, 1, 1]
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(TINY, data.load("digits"), torch.device("cpu"))
+    sizes.clear()
+    trainer.average.register_forward_pre_hook(lambda _, told: sizes.append(len(told[0])))
+    assert loop.held_out_loss(trainer, repeats=2) > 0 and sizes == [6, 6]
 
 
 def test_grids_on_the_way(tmp_path):
@@ -1115,8 +1124,7 @@ def test_the_grid_shows_every_sample_in_its_place():
 
 
 def test_the_way_shows_the_first_and_the_last_state_of_every_sample():
-    states = (np.stack([np.full((1, 4, 4), level), np.full((1, 4, 4), -level)]) for level in np.linspace(-1, 1, 9))
-    states = list(states)
+    states = [np.stack([np.full((1, 4, 4), level), np.full((1, 4, 4), -level)]) for level in np.linspace(-1, 1, 9)]
     with pytest.raises(ValueError, match="states must be at most 9, got 10"):
         plots.way(states, 10)
     picture = pixels(plots.way(states, 3))[..., 0]

@@ -32,6 +32,12 @@ FREE = ("out", "resume", "device", "compile", "save_every", "grid_every", "judge
 """What may change when a run is resumed: where and how it runs, not what it learns."""
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+
+
 @dataclass(frozen=True)
 class Config:
     """Train a small network to make pictures or points, draw samples from it and report.
@@ -140,9 +146,9 @@ class Config:
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) is not None:
                 check_name(name, value, allowed)
+        check_seed(self.seed)
         self.noise_schedule()
         lowest = {
-            "seed": 0,
             "steps": 1,
             "batch": 1,
             "accumulate": 1,
@@ -155,8 +161,6 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
-        if self.seed >= 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
         for name in ("seconds", "lr", "clip", "save_every", "grid_every"):
             value = getattr(self, name)
             if not value > 0 or (value == math.inf and name in ("seconds", "lr")):

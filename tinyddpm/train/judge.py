@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from .. import elbo
 from ..files import write
-from . import data, metrics, plots, run
+from . import data, guided, metrics, plots, run
 from .data import Data
 from .loop import move
 
@@ -129,8 +129,7 @@ class Verdict:
             )
         if self.bound is not None and self.bound_terms is not None:
             floor = "" if self.bound_floor is None else f"; the truth itself {self.bound_floor:.3f}"
-            error = f"{self.bound:.3f} \u00b1 {self.bound_error:.3f}"
-            lines.append(f"bound                {error} (bits per dimension{floor})")
+            lines.append(f"bound                {self.bound:.3f} ± {self.bound_error:.3f} (bits per dimension{floor})")
             T, parts = len(self.bound_terms) - 1, {"L_0": self.bound_terms[0]}
             for low in (10**power for power in range(5) if 10**power < T):
                 high = min(10 * low, T)
@@ -171,13 +170,11 @@ def bound(loaded: run.Run, found: Data, n: int | None = None) -> dict[str, Any]:
     known = data.told(found, config.conditional).held_out_labels
     labels = None if known is None else torch.from_numpy(known[:n])
 
-    def model(x_t: Tensor, t: Tensor) -> Tensor:
-        return loaded.model(x_t, t, labels)[:, : x.shape[1]]
-
+    model = loaded.model if labels is None else guided(loaded.model, labels)
     clip, bins = (1.0, found.levels) if loaded.pictures else (None, None)
     rng, schedule = torch.Generator().manual_seed(0), config.noise_schedule()
     with torch.no_grad():
-        nats = elbo.vlb_terms(model, x, schedule, rng, config.predicts, "beta", clip, bins)
+        nats = elbo.vlb_terms(run.prediction(model, x.shape[1]), x, schedule, rng, config.predicts, "beta", clip, bins)
     terms = elbo.bits_per_dim(nats.mean(1), dims).tolist()
     # log p(x) is at least log p(x | class) + log p(class): naming the class is part of the message.
     shares = np.array(loaded.counts) / sum(loaded.counts) if loaded.counts else np.ones(1)

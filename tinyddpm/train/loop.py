@@ -263,10 +263,7 @@ class Trainer:
             ValueError: when it is the state of another network.
         """
         for prefix, model in (("raw", self.model), ("average", self.average), ("times", self.times)):
-            try:
-                model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
-            except (KeyError, RuntimeError) as problem:
-                raise ValueError(f"{run.LAST} does not belong to its config: {problem}") from None
+            run.fill(model, tensors, prefix, run.LAST)
         moments: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.model.parameters())
         for name, value in tensors.items():
@@ -281,7 +278,7 @@ class Trainer:
         if len(tensors["generator"]) == len(self.rng.get_state()):
             self.rng.set_state(tensors["generator"])
         else:  # saved on another kind of device, whose generators are other ones: the batches to come are new
-            self.rng.manual_seed(self.config.seed + self.steps)
+            self.rng.manual_seed(_mixed(self.config.seed, self.steps))
         self.best = math.inf if state["best"] is None else state["best"]
 
 
@@ -437,10 +434,7 @@ def held_out_loss(trainer: Trainer, repeats: int = 4) -> float:
     model: Any = trainer.averaged()
     if labels is not None:
         model = guided(model, torch.from_numpy(labels[: len(x)]).to(trainer.device))
-    if config.learned_variance:
-        said, channels = model, x.shape[1]
-        return evaluate(lambda x, t: said(x, t)[:, :channels], x, trainer.schedule, config.predicts, repeats)
-    return evaluate(model, x, trainer.schedule, config.predicts, repeats)
+    return evaluate(run.prediction(model, x.shape[1]), x, trainer.schedule, config.predicts, repeats)
 
 
 def evaluate(

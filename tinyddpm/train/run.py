@@ -19,8 +19,8 @@ from torch import nn
 
 from ..files import write
 from ..forward import check_name
-from . import guided, sample_path
-from .config import CHOICES, FREE, Config
+from . import Model, guided, sample_path
+from .config import CHOICES, FREE, Config, check_seed
 from .unet import MLP, UNet, levels
 
 CONFIG, LAST, BEST, LOG = "config.json", "last.safetensors", "best.safetensors", "log.jsonl"
@@ -76,8 +76,7 @@ class Run:
         options = {"variance": "learned" if learned else "posterior", "clip": 1.0 if self.pictures else None, **options}
         if options["variance"] == "learned" and not learned:
             raise ValueError("variance must be beta or posterior for a run that has not learned one, got 'learned'")
-        halved = learned and options["variance"] != "learned"  # the other half of the answer is not asked for
-        asked = (lambda x_t, t: model(x_t, t)[:, : self.shape[0]]) if halved else model
+        asked = model if options["variance"] == "learned" else prediction(model, self.shape[0])
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         steps = min(STEPS, schedule.T) if steps is None else steps
         return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
@@ -109,8 +108,7 @@ class Run:
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator where the network is."""
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+        check_seed(seed)
         return torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
 
     @property
@@ -138,6 +136,11 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
         )
     chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0, "shift": config.moves}
     return UNet(shape[0], classes=classes, answers=answers, **chosen)
+
+
+def prediction(model: Model, channels: int) -> Model:
+    """The model without what it says of the variance, if it says anything: the first half of its answer."""
+    return lambda x_t, t: model(x_t, t)[:, :channels]
 
 
 def create(config: Config, facts: dict[str, Any]) -> Path:
@@ -214,6 +217,18 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise ValueError(f"{str(path)!r} is damaged: {problem}; resume from a copy of it, or begin anew") from None
 
 
+def fill(model: nn.Module, tensors: dict[str, torch.Tensor], prefix: str, file: str) -> None:
+    """Give a model the numbers that a file has for it, under names that begin with a prefix.
+
+    Raises:
+        ValueError: when they are those of another network.
+    """
+    try:
+        model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
+    except (KeyError, RuntimeError) as problem:
+        raise ValueError(f"{file} does not belong to its config: {problem}") from None
+
+
 def device_of(kind: str) -> torch.device:
     """The device of a name: "auto" is the GPU if there is one.
 
@@ -251,8 +266,5 @@ def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     tensors, _ = read(weights)
     with torch.random.fork_rng([]):  # its first weights are replaced at once, and the numbers for them put back
         model = network(config, shape, len(counts))
-    try:
-        model.load_state_dict({name: tensors[f"average.{name}"] for name in model.state_dict()})
-    except (KeyError, RuntimeError) as problem:
-        raise ValueError(f"{str(weights)!r} does not belong to its config: {problem}") from None
+    fill(model, tensors, "average", repr(str(weights)))
     return Run(path, config, shape, counts, model.to(device_of(device)).eval())
