@@ -13,25 +13,13 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import array_api_compat
 import numpy as np
 from scipy import integrate, special
 
 from . import forward, posterior
-from .equation import Array, equation, log, sqrt
-from .forward import (
-    Gaussian,
-    Schedule,
-    Step,
-    check_floating,
-    check_name,
-    check_operands,
-    check_positive,
-    check_shape,
-    check_signal,
-    check_variance,
-)
-from .posterior import check_probabilities
+from .arrays import Array, clipped, expm1, log, log1p_rest, log_ndtr, minimum, sqrt, stack, standard_normal, sum_dims, times_like, where
+from .equation import equation
+from .forward import Gaussian, Schedule, Step
 
 ReverseModel: TypeAlias = Callable[[Any, Step], Gaussian]
 """``model(x_t, step)``, see above."""
@@ -39,7 +27,7 @@ ReverseModel: TypeAlias = Callable[[Any, Step], Gaussian]
 # Information. --------------------------------------------------------------------------------------------------------
 
 
-@equation("Bishop 2006, information theory")
+@equation("Bishop 2006, Sec. 1.6", where={"p": "number [0, 1]"})
 def information(p: Array) -> Array:
     r"""How surprising an outcome is: 0 if it was certain, and for independent outcomes the surprises add.
 
@@ -53,13 +41,10 @@ def information(p: Array) -> Array:
     Returns:
         In nats, in the shape of ``p``; infinite for what cannot happen.
     """
-    if isinstance(p, int | float | np.ndarray) and not np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1)):
-        raise ValueError(f"p must lie in [0, 1], got {p!r}")
-    with np.errstate(divide="ignore"):
-        return -log(p)
+    return 0.0 - log(p)
 
 
-@equation("Bishop 2006, information theory", derived_from=[information])
+@equation("Bishop 2006, Sec. 1.6", derived_from=[information], unproved="outcomes")
 def entropy(p: Array) -> Array:
     r"""The mean surprise: how much one learns from an outcome.
 
@@ -73,11 +58,10 @@ def entropy(p: Array) -> Array:
     Returns:
         In nats, shape (...).
     """
-    p = check_probabilities(p=p)
     return special.entr(p).sum(-1)  # entr(p) is -p log p, and 0 at p = 0
 
 
-@equation("Bishop 2006, information theory", derived_from=[information])
+@equation("Bishop 2006, Sec. 1.6", derived_from=[information], shapes="p (..., n), q (..., n)", unproved="outcomes")
 def cross_entropy(p: Array, q: Array) -> Array:
     r"""The mean surprise of one who believes q while the outcomes come from p.
 
@@ -92,11 +76,15 @@ def cross_entropy(p: Array, q: Array) -> Array:
     Returns:
         In nats, shape (...); infinite if something happens that q excludes.
     """
-    p, q = _pair(p, q)
     return -special.xlogy(p, q).sum(-1)  # xlogy(p, q) is p log q, and 0 at p = 0
 
 
-@equation("Bishop 2006, information theory", derived_from=[entropy, cross_entropy])
+@equation(
+    "Bishop 2006, Sec. 1.6",
+    derived_from=[entropy, cross_entropy],
+    shapes="p (..., n), q (..., n)",
+    unproved="outcomes",
+)
 def kl(p: Array, q: Array) -> Array:
     r"""The Kullback-Leibler divergence: what believing q costs. Never negative, and 0 only for q = p.
 
@@ -112,10 +100,10 @@ def kl(p: Array, q: Array) -> Array:
         In nats, shape (...); infinite if something happens that q excludes.
     """
     # The terms p log(p/q) - p + q: what is added sums to 0, and none of them is below 0 but by rounding.
-    return np.maximum(special.kl_div(*_pair(p, q)), 0).sum(-1)
+    return np.maximum(special.kl_div(p, q), 0).sum(-1)
 
 
-@equation("Bishop 2006, information theory")
+@equation("Bishop 2006, Sec. 1.6", shapes="values (n), weights (n)", unproved="outcomes")
 def jensen_gap(f: Callable[[Array], Array], values: Array, weights: Array) -> Array:
     r"""Mean of f against f of the mean: at least 0 for a convex f such as -log, at most 0 for a concave one such as log.
 
@@ -128,9 +116,6 @@ def jensen_gap(f: Callable[[Array], Array], values: Array, weights: Array) -> Ar
         values: what X can be, shape (n,).
         weights: with what probability, shape (n,).
     """
-    values, weights = np.asarray(values, dtype=np.float64), check_probabilities(weights=weights)
-    if values.ndim != 1 or values.shape != weights.shape:
-        raise ValueError(f"values and weights must have one shape (n,), got {values.shape} and {weights.shape}")
     values, weights = values[weights > 0], weights[weights > 0]  # f may be infinite where X never is
     return (weights * f(values)).sum() - f((weights * values).sum())
 
@@ -138,7 +123,7 @@ def jensen_gap(f: Callable[[Array], Array], values: Array, weights: Array) -> Ar
 # Gaussians. ----------------------------------------------------------------------------------------------------------
 
 
-@equation("Bishop 2006, the Gaussian distribution")
+@equation("Bishop 2006, Sec. 2.3")
 def gaussian_log_prob(x: Array, mean: Array, var: Array) -> Array:
     r"""Log-density of independent Gaussians.
 
@@ -156,12 +141,10 @@ def gaussian_log_prob(x: Array, mean: Array, var: Array) -> Array:
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    check_operands(x=x, mean=mean, var=var)
-    check_positive(var=var)
-    return _sum_dims(-((x - mean) ** 2) / var / 2 - log(2 * math.pi * var) / 2)
+    return sum_dims(-((x - mean) ** 2) / var / 2 - log(2 * math.pi * var) / 2)
 
 
-@equation("Bishop 2006, the Gaussian distribution", derived_from=[gaussian_log_prob, entropy])
+@equation("Bishop 2006, Sec. 2.3", derived_from=[gaussian_log_prob, entropy])
 def gaussian_entropy(var: Array, dims: Array) -> Array:
     r"""Entropy of a Gaussian with the same variance in every coordinate: the mean of minus the log-density.
 
@@ -173,7 +156,6 @@ def gaussian_entropy(var: Array, dims: Array) -> Array:
         var: above 0.
         dims: d, the number of coordinates.
     """
-    check_positive(var=var)
     return dims / 2 * log(2 * math.pi * math.e * var)
 
 
@@ -195,9 +177,7 @@ def gaussian_kl(mean_q: Array, var_q: Array, mean_p: Array, var_p: Array) -> Arr
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    check_operands(mean_q=mean_q, var_q=var_q, mean_p=mean_p, var_p=var_p)
-    check_positive(var_q=var_q, var_p=var_p)
-    return _sum_dims((var_q / var_p - 1 + log(var_p / var_q) + (mean_q - mean_p) ** 2 / var_p) / 2)
+    return sum_dims((var_q / var_p - 1 + log(var_p / var_q) + (mean_q - mean_p) ** 2 / var_p) / 2)
 
 
 # The evidence and its bound. -----------------------------------------------------------------------------------------
@@ -215,11 +195,16 @@ def evidence(log_joint: Array, log_posterior: Array) -> Array:
         log_joint: log p(x, z), any shape.
         log_posterior: log p(z given x), in the same shape.
     """
-    check_operands(log_joint=log_joint, log_posterior=log_posterior)
     return log_joint - log_posterior
 
 
-@equation("Luo 2022, Eqs. 3-16; Kingma & Welling 2014, Eq. 2", derived_from=[evidence, kl, jensen_gap])
+@equation(
+    "Luo 2022, Eqs. 3-16; Kingma & Welling 2014, Eq. 2",
+    derived_from=[evidence, kl, jensen_gap],
+    where={"log_joint": "table [-inf, inf)", "log_q": "table [-inf, inf)"},
+    shapes="log_joint (..., n), log_q (..., n), weights (..., n)",
+    unproved="outcomes",
+)
 def elbo(log_joint: Array, log_q: Array, weights: Array) -> Array:
     r"""The evidence lower bound: what is missing to log p(x) is the divergence from q(z) to the posterior.
 
@@ -237,14 +222,14 @@ def elbo(log_joint: Array, log_q: Array, weights: Array) -> Array:
     Returns:
         Shape (...).
     """
-    weights = check_probabilities(weights=weights)
-    check_operands(log_joint=log_joint, log_q=log_q, weights=weights)
     with np.errstate(invalid="ignore"):  # minus infinity twice, where the weight is 0
-        return np.where(weights > 0, weights * (np.asarray(log_joint) - log_q), 0.0).sum(-1)
+        return np.where(weights > 0, weights * (log_joint - log_q), 0.0).sum(-1)
 
 
-@equation("Ho et al. 2020, Eq. 1", derived_from=[gaussian_log_prob])
-def joint_log_prob(path: Array, model: ReverseModel, schedule: Schedule) -> Array:
+@equation(
+    "Ho et al. 2020, Eq. 1", derived_from=[gaussian_log_prob], shapes="path (T+1, batch, ...)", unproved="steps"
+)
+def joint_log_prob(path: Array, reverse_model: ReverseModel, schedule: Schedule) -> Array:
     r"""Log-density of a whole path under the model, which starts in noise and comes back step by step.
 
     $$
@@ -260,12 +245,17 @@ def joint_log_prob(path: Array, model: ReverseModel, schedule: Schedule) -> Arra
     Returns:
         Shape (batch,).
     """
-    _check_path("path", path, schedule.T + 1, "x_0..x_T")
-    back = (gaussian_log_prob(path[t - 1], *model(path[t], schedule[t])) for t in range(1, schedule.T + 1))
+    back = (gaussian_log_prob(path[t - 1], *reverse_model(path[t], schedule[t])) for t in range(1, schedule.T + 1))
     return sum(back, gaussian_log_prob(path[-1], 0.0, 1.0))
 
 
-@equation("Ho et al. 2020, Eq. 3", derived_from=[elbo, forward.path_log_prob, joint_log_prob])
+@equation(
+    "Ho et al. 2020, Eq. 3",
+    derived_from=[elbo, forward.path_log_prob, joint_log_prob],
+    where={"log_q": "table [-inf, inf)", "log_p": "table [-inf, inf)"},
+    shapes="log_q (..., n), log_p (..., n), weights (..., n)",
+    unproved="outcomes",
+)
 def vlb(log_q: Array, log_p: Array, weights: Array) -> Array:
     r"""The variational bound of DDPM: the bound with the whole path as the latent, and with the sign of a loss.
 
@@ -284,7 +274,12 @@ def vlb(log_q: Array, log_p: Array, weights: Array) -> Array:
     return -elbo(log_p, log_q, weights)
 
 
-@equation("Ho et al. 2020, Eqs. 20-21", derived_from=[posterior.posterior, forward.marginal])
+@equation(
+    "Ho et al. 2020, Eqs. 20-21",
+    derived_from=[posterior.posterior, forward.marginal],
+    shapes="x_0 (batch, ...), path (T, batch, ...)",
+    unproved="steps",
+)
 def telescope(x_0: Array, path: Array, schedule: Schedule) -> Array:
     r"""The factors that Bayes' rule leaves over cancel one another, up to the first and the last.
 
@@ -300,7 +295,6 @@ def telescope(x_0: Array, path: Array, schedule: Schedule) -> Array:
     Returns:
         Shape (batch,).
     """
-    _check_path("path", path, schedule.T, "x_1..x_T")
     first, last = (forward.marginal(x_0, schedule[t]) for t in (1, schedule.T))
     return gaussian_log_prob(path[0], *first) - gaussian_log_prob(path[-1], *last)
 
@@ -317,18 +311,22 @@ def prior_matching(x_0: Array, step: Step) -> Array:
     = \frac{1}{2}\Big(\bar\alpha_t\,\big(x_0^2 - 1\big) - \log(1 - \bar\alpha_t)\Big)
     $$
 
+    The code takes $-\log(1-\bar\alpha) - \bar\alpha$ at once, since near the end it is nearly $\bar\alpha^2/2$.
+
     Args:
-        x_0: clean samples, shape (batch, ...).
         step: the schedule at T.
 
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    check_operands(x_0=x_0, step=step)
-    return _sum_dims((step.alpha_bar * (x_0**2 - 1) - log(step.noise_var)) / 2)
+    return sum_dims(step.alpha_bar * x_0**2 - log1p_rest(-step.alpha_bar, step.noise_var)) / 2
 
 
-@equation("Ho et al. 2020, Eq. 5", derived_from=[vlb, telescope, posterior.posterior, gaussian_kl])
+@equation(
+    "Ho et al. 2020, Eq. 5",
+    derived_from=[vlb, telescope, posterior.posterior, gaussian_kl],
+    where={"step.noise_var_prev": "(0, 1]"},
+)
 def denoising_matching(x_t: Array, x_0: Array, model_mean: Array, model_var: Array, step: Step) -> Array:
     r"""L_{t-1}: how far the model's step back is from the one of somebody who knows x_0.
 
@@ -348,7 +346,6 @@ def denoising_matching(x_t: Array, x_0: Array, model_mean: Array, model_var: Arr
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    _check_after_first(step)
     return gaussian_kl(*posterior.posterior(x_t, x_0, step), model_mean, model_var)
 
 
@@ -368,15 +365,15 @@ def bridge(x_prev: Array, x_next: Array, step: Step, step_next: Step) -> Gaussia
         step: the schedule at t.
         step_next: the schedule at t + 1.
     """
-    check_operands(x_prev=x_prev, x_next=x_next, step=step)
-    check_operands(x_prev=x_prev, x_next=x_next, step=step_next)
     seen = step_next.alpha * step.beta + step_next.beta
     mean = (sqrt(step.alpha) * step_next.beta * x_prev + sqrt(step_next.alpha) * step.beta * x_next) / seen
     return Gaussian(mean, step.beta * step_next.beta / seen)
 
 
-@equation("Luo 2022, Eqs. 34-45", derived_from=[vlb, bridge, forward.transition, gaussian_kl])
-def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, model: ReverseModel) -> Array:
+@equation(
+    "Luo 2022, Eqs. 34-44", derived_from=[vlb, bridge, forward.transition, gaussian_kl], unproved="function"
+)
+def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, reverse_model: ReverseModel) -> Array:
     r"""The middle term of the first decomposition: at x_t, the step forward and the step back should agree.
 
     $$
@@ -403,11 +400,16 @@ def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, model
         Shape (batch,), summed over the data's dimensions.
     """
     between = bridge(x_prev, x_next, step, step_next)
-    back, on = model(x_next, step_next), forward.transition(x_prev, step)
+    back, on = reverse_model(x_next, step_next), forward.transition(x_prev, step)
     return gaussian_kl(*between, *back) - gaussian_kl(*between, *on)
 
 
-@equation("Ho et al. 2020, Eq. 13", derived_from=[gaussian_log_prob, forward.to_unit_range])
+@equation(
+    "Ho et al. 2020, Eq. 13",
+    derived_from=[gaussian_log_prob, forward.to_unit_range],
+    where={"x_0": "[-1, 1]"},
+    unproved="integral",
+)
 def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Array:
     r"""L_0, up to its sign: the probability of a pixel's value is that of its bin; the bins at both ends are open.
 
@@ -432,18 +434,12 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
     Raises:
         ValueError: when ``x_0`` leaves [-1, 1], ``var`` is not above 0 or ``bins`` is below 2.
     """
-    check_operands(x_0=x_0, mean=mean, var=var)
-    check_positive(var=var)
-    _check_pixels(x_0, bins)
     half, off, std = 1 / (bins - 1), x_0 - mean, sqrt(var)
     side = -abs(off)  # the bin and its mirror image are equally probable; this one is below the mean
-    upper, lower = _log_ndtr((side + half) / std), _log_ndtr((side - half) / std)
-    xp = array_api_compat.array_namespace(upper)
-    x_0 = x_0 + 0 * upper  # any of the three may be a plain number: all in one library
-    bottom, top = x_0 < half - 1, x_0 > 1 - half
-    inside = upper + xp.log(-xp.expm1(lower - upper))
-    edge = _log_ndtr(xp.where(bottom, (off + half) / std, (half - off) / std))
-    return _sum_dims(xp.where(bottom | top, edge, inside))
+    upper, lower = log_ndtr((side + half) / std), log_ndtr((side - half) / std)
+    edge = log_ndtr(where(x_0 < half - 1, off + half, half - off) / std)
+    inside = upper + log(-expm1(lower - upper))
+    return sum_dims(where(abs(x_0) > 1 - half, edge, inside))
 
 
 # The same term, for every quantity that a network may predict. -------------------------------------------------------
@@ -460,7 +456,6 @@ def mean_weight(var: Array) -> Array:
     Args:
         var: $\sigma_t^2$, above 0.
     """
-    check_positive(var=var)
     return 1 / (2 * var)
 
 
@@ -476,11 +471,10 @@ def x0_weight(step: Step, var: Array) -> Array:
         step: the schedule at t.
         var: $\sigma_t^2$, above 0.
     """
-    check_operands(step=step, var=var)
     return mean_weight(var) * step.alpha_bar_prev * (step.beta / step.noise_var) ** 2
 
 
-@equation("Ho et al. 2020, Eq. 12", derived_from=[mean_weight, posterior.mean_from_noise])
+@equation("Ho et al. 2020, Eq. 12", derived_from=[mean_weight, posterior.mean_from_noise], where={"step.alpha": "(0, 1]"})
 def noise_weight(step: Step, var: Array) -> Array:
     r"""The weight of $\lVert\epsilon - \hat\epsilon\rVert^2$ in L_{t-1}; `simple_loss` puts 1 in its place.
 
@@ -492,11 +486,14 @@ def noise_weight(step: Step, var: Array) -> Array:
         step: the schedule at t; its alpha must be above 0.
         var: $\sigma_t^2$, above 0.
     """
-    check_operands(step=step, var=var)
-    return mean_weight(var) * step.beta**2 / (check_signal(alpha=step.alpha) * step.noise_var)
+    return mean_weight(var) * step.beta**2 / (step.alpha * step.noise_var)
 
 
-@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[mean_weight, posterior.mean_from_score])
+@equation(
+    "Luo 2022, Three Equivalent Interpretations",
+    derived_from=[mean_weight, posterior.mean_from_score],
+    where={"step.alpha": "(0, 1]"},
+)
 def score_weight(step: Step, var: Array) -> Array:
     r"""The weight of $\lVert\nabla\log q(x_t \mid x_0) - \hat s\rVert^2$ in L_{t-1}.
 
@@ -508,8 +505,7 @@ def score_weight(step: Step, var: Array) -> Array:
         step: the schedule at t; its alpha must be above 0.
         var: $\sigma_t^2$, above 0.
     """
-    check_operands(step=step, var=var)
-    return mean_weight(var) * step.beta**2 / check_signal(alpha=step.alpha)
+    return mean_weight(var) * step.beta**2 / step.alpha
 
 
 @equation("derived here", derived_from=[mean_weight, posterior.mean_from_velocity])
@@ -524,11 +520,14 @@ def velocity_weight(step: Step, var: Array) -> Array:
         step: the schedule at t.
         var: $\sigma_t^2$, above 0.
     """
-    check_operands(step=step, var=var)
     return mean_weight(var) * step.alpha_bar_prev * step.beta**2 / step.noise_var
 
 
-@equation("VDM, Eq. 13; Luo 2022, Eq. 110", derived_from=[x0_weight, posterior.variance, forward.snr])
+@equation(
+    "VDM, Eq. 13; Luo 2022, Eq. 110",
+    derived_from=[x0_weight, posterior.variance, forward.snr],
+    where={"step.noise_var_prev": "(0, 1]"},
+)
 def snr_weight(step: Step) -> Array:
     r"""`x0_weight` for the variance $\tilde\beta_t$: what the step takes off the signal-to-noise ratio, halved.
 
@@ -541,7 +540,6 @@ def snr_weight(step: Step) -> Array:
     Args:
         step: the schedule at t > 1; at t = 1 the ratio at t - 1 is infinite (an array gets ``inf``).
     """
-    _check_after_first(step)
     return step.alpha_bar_prev * step.beta / (2 * step.noise_var_prev * step.noise_var)
 
 
@@ -557,15 +555,17 @@ def best_variance(step: Step, mean_square_error: Array) -> Array:
         step: the schedule at t.
         mean_square_error: of the model's mean, the average over samples and coordinates, at least 0.
     """
-    check_operands(step=step, mean_square_error=mean_square_error)
-    check_variance(mean_square_error=mean_square_error)
     return posterior.variance(step) + mean_square_error
 
 
 # What one trains on. -------------------------------------------------------------------------------------------------
 
 
-@equation("Ho et al. 2020, Eq. 14", derived_from=[noise_weight])
+@equation(
+    "Ho et al. 2020, Eq. 14",
+    derived_from=[noise_weight],
+    require={"noise and noise_hat must have one shape": "shape(noise) == shape(noise_hat)"},
+)
 def simple_loss(noise: Array, noise_hat: Array) -> Array:
     r"""The loss of DDPM: the bound with every weight set to 1.
 
@@ -580,11 +580,7 @@ def simple_loss(noise: Array, noise_hat: Array) -> Array:
     Returns:
         Shape (batch,), summed over the data's dimensions, not averaged.
     """
-    shapes = [tuple(getattr(value, "shape", ())) for value in (noise, noise_hat)]
-    if shapes[0] != shapes[1]:  # a loss that broadcasts is a loss of something else
-        raise ValueError(f"noise and noise_hat must have one shape, got {shapes[0]} and {shapes[1]}")
-    check_operands(noise=noise, noise_hat=noise_hat)
-    return _sum_dims((noise - noise_hat) ** 2)
+    return sum_dims((noise - noise_hat) ** 2)
 
 
 @equation("Nichol & Dhariwal 2021, Eq. 16", derived_from=[simple_loss, vlb])
@@ -600,11 +596,16 @@ def hybrid_loss(simple: Array, bound: Array, weight: Array = 0.001) -> Array:
         bound: a term of the bound, such as `denoising_matching`, with the model's mean held fixed (``detach()``).
         weight: $\lambda$.
     """
-    check_operands(simple=simple, bound=bound)
     return simple + weight * bound
 
 
-@equation("Nichol & Dhariwal 2021, Sec. 3.3", derived_from=[vlb])
+@equation(
+    "Nichol & Dhariwal 2021, Sec. 3.3",
+    derived_from=[vlb],
+    require={"losses must not all be 0": "(losses != 0).any()"},
+    shapes="losses (T, history)",
+    unproved="steps",
+)
 def importance_weights(losses: Array) -> Array:
     r"""How often to draw each t so that the bound is estimated with the least variance: most where losses are large.
 
@@ -620,14 +621,20 @@ def importance_weights(losses: Array) -> Array:
     Returns:
         Shape (T,), summing to 1.
     """
-    losses = np.asarray(losses, dtype=np.float64)
-    if losses.ndim != 2 or not np.all(np.isfinite(losses)) or not np.any(losses):
-        raise ValueError(f"losses must be a table (T, history) of finite numbers, not all 0, got {losses!r}")
     root_mean_square = sqrt((losses**2).mean(1))
     return root_mean_square / root_mean_square.sum()
 
 
-@equation("Hang et al. 2023, Min-SNR weighting", derived_from=[forward.snr, x0_weight, noise_weight, velocity_weight])
+@equation(
+    "Hang et al. 2023, Min-SNR weighting",
+    derived_from=[forward.snr, x0_weight, noise_weight, velocity_weight],
+    where={"gamma": "(0, inf)"},
+    require={
+        "step.alpha_bar must be above 0 for noise: predict x_0 or the velocity": "predicts != 'noise'"
+        " or (step.alpha_bar > 0)"
+    },
+    unproved="cases",
+)
 def min_snr_weight(step: Step, gamma: float = 5.0, predicts: str = "noise") -> Array:
     r"""A weight that keeps the nearly clean times from ruling the training: the ratio as weight of x_0, but capped.
 
@@ -641,14 +648,8 @@ def min_snr_weight(step: Step, gamma: float = 5.0, predicts: str = "noise") -> A
         gamma: the cap, above 0.
         predicts: whose squared error is weighted: "noise", "x_0" or "velocity".
     """
-    if not gamma > 0:
-        raise ValueError(f"gamma must be above 0, got {gamma!r}")
-    check_name("predicts", predicts, PREDICTS)
-    if predicts == "noise":
-        check_signal(alpha_bar=step.alpha_bar)
     ratio = forward.snr(step)
-    capped = ratio * (ratio <= gamma) + gamma * (ratio > gamma)
-    return capped / {"x_0": 1.0, "noise": ratio, "velocity": ratio + 1}[predicts]
+    return minimum(ratio, gamma) / {"x_0": 1.0, "noise": ratio, "velocity": ratio + 1}[predicts]
 
 
 # Su's way: two noises. -----------------------------------------------------------------------------------------------
@@ -668,7 +669,6 @@ def two_noise_sample(x_0: Array, noise_prev: Array, noise_t: Array, step: Step) 
         noise_t: the noise of the step, standard normal and independent.
         step: the schedule at t.
     """
-    check_operands(x_0=x_0, noise_prev=noise_prev, noise_t=noise_t, step=step)
     old = sqrt(step.alpha * step.noise_var_prev) * noise_prev
     return sqrt(step.alpha_bar) * x_0 + old + sqrt(step.beta) * noise_t
 
@@ -690,7 +690,6 @@ def rotate_noise(noise_prev: Array, noise_t: Array, step: Step) -> tuple[Array, 
         noise_t: the noise of the step to t.
         step: the schedule at t.
     """
-    check_operands(noise_prev=noise_prev, noise_t=noise_t, step=step)
     cos, sin = sqrt(step.alpha * step.noise_var_prev / step.noise_var), sqrt(step.beta / step.noise_var)
     return cos * noise_prev + sin * noise_t, sin * noise_prev - cos * noise_t
 
@@ -708,11 +707,10 @@ def two_noise_target(noise: Array, unseen: Array, step: Step) -> Array:
         unseen: $\omega$, of which x_t holds nothing, so that no network can predict it.
         step: the schedule at t.
     """
-    check_operands(noise=noise, unseen=unseen, step=step)
     return (sqrt(step.beta) * noise - sqrt(step.alpha * step.noise_var_prev) * unseen) / sqrt(step.noise_var)
 
 
-@equation("Su 2022, part 1, Eq. 14", derived_from=[two_noise_target])
+@equation("derived here", derived_from=[two_noise_target])
 def two_noise_constant(step: Step, dims: Array) -> Array:
     r"""What the loss with two noises carries along for nothing: the mean square of the unseen part of its target.
 
@@ -726,11 +724,14 @@ def two_noise_constant(step: Step, dims: Array) -> Array:
         step: the schedule at t.
         dims: d, the number of coordinates.
     """
-    check_operands(step=step)
     return dims * step.alpha * step.noise_var_prev / step.noise_var
 
 
-@equation("Su 2022, part 2, Eq. 8", derived_from=[two_noise_target, mean_weight, forward.su_coefficients])
+@equation(
+    "Su 2022, part 2, Eq. 8",
+    derived_from=[two_noise_target, mean_weight, forward.su_coefficients],
+    where={"step.alpha": "(0, 1]"},
+)
 def su_weight(step: Step, var: Array) -> Array:
     r"""Su's weight of the squared error of the noise, in Su's letters, with the half that he leaves out: `noise_weight`.
 
@@ -742,9 +743,6 @@ def su_weight(step: Step, var: Array) -> Array:
         step: the schedule at t; its alpha must be above 0.
         var: $\sigma_t^2$, above 0.
     """
-    check_operands(step=step, var=var)
-    check_positive(var=var)
-    check_signal(alpha=step.alpha)
     su = forward.su_coefficients(step)
     return su.beta**4 / (2 * su.beta_bar**2 * su.alpha**2 * var)
 
@@ -752,7 +750,9 @@ def su_weight(step: Step, var: Array) -> Array:
 # All times at once. --------------------------------------------------------------------------------------------------
 
 
-@equation("VDM, Eq. 13", derived_from=[denoising_matching, snr_weight])
+@equation(
+    "VDM, Eq. 13", derived_from=[denoising_matching, snr_weight], shapes="square_errors (T-1, ...)", unproved="steps"
+)
 def diffusion_loss(square_errors: Array, schedule: Schedule) -> Array:
     r"""The sum of all L_{t-1} for the variance $\tilde\beta_t$, from how well x_0 is predicted at every t.
 
@@ -768,16 +768,16 @@ def diffusion_loss(square_errors: Array, schedule: Schedule) -> Array:
     Returns:
         Shape (...).
     """
-    square_errors = np.asarray(square_errors, dtype=np.float64)
-    if square_errors.ndim == 0 or len(square_errors) != schedule.T - 1:
-        raise ValueError(f"square_errors must be for t = 2..{schedule.T}, got shape {square_errors.shape}")
-    if not np.all(square_errors >= 0):
-        raise ValueError(f"square_errors must be at least 0, got {square_errors!r}")
     weights = [snr_weight(schedule[t]) for t in range(2, schedule.T + 1)]
     return np.tensordot(np.array(weights), square_errors, axes=1)
 
 
-@equation("VDM, Eqs. 15 and 18", derived_from=[diffusion_loss])
+@equation(
+    "VDM, Eqs. 15 and 18",
+    derived_from=[diffusion_loss],
+    require={"snr_max must be at least snr_min": "snr_max >= snr_min"},
+    unproved="integral",
+)
 def diffusion_loss_continuous(square_error: Callable[[float], float], snr_min: float, snr_max: float) -> float:
     r"""Its limit for steps ever smaller: only the ends of the schedule are left in it, not its shape.
 
@@ -791,8 +791,6 @@ def diffusion_loss_continuous(square_error: Callable[[float], float], snr_min: f
         snr_min: the ratio at the noisy end, above 0.
         snr_max: the ratio at the clean end, at least ``snr_min``.
     """
-    if not 0 < snr_min <= snr_max < math.inf:
-        raise ValueError(f"0 < snr_min <= snr_max is needed, got {snr_min!r} and {snr_max!r}")
     # In the logarithm of the ratio, in which schedules move evenly.
     return integrate.quad(
         lambda log_ratio: math.exp(log_ratio) * square_error(math.exp(log_ratio)) / 2,
@@ -807,8 +805,13 @@ def diffusion_loss_continuous(square_error: Callable[[float], float], snr_min: f
 # From nats to bits per dimension. ------------------------------------------------------------------------------------
 
 
-@equation("Theis et al. 2016", derived_from=[jensen_gap, forward.to_unit_range])
-def dequantize(pixels: Array, u: Array, levels: Array) -> Array:
+@equation(
+    "Theis et al. 2016",
+    derived_from=[jensen_gap, forward.to_unit_range],
+    where={"pixels": "[0, inf)"},
+    require={"pixels must be below levels": "pixels < levels"},
+)
+def dequantize(pixels: Array, uniform: Array, levels: Array) -> Array:
     r"""Whole numbers spread over their bins, so that a density can be asked for them: [-1, 1] is cut into K bins.
 
     $$
@@ -823,9 +826,7 @@ def dequantize(pixels: Array, u: Array, levels: Array) -> Array:
         u: uniform in [0, 1), in the same shape.
         levels: K, such as 256.
     """
-    check_operands(pixels=pixels, u=u)
-    check_positive(levels=levels)
-    return 2 * (pixels + u) / levels - 1
+    return 2 * (pixels + uniform) / levels - 1
 
 
 @equation("Ho et al. 2020, Table 1; Song et al. 2021, released code", derived_from=[decoder_log_prob, dequantize])
@@ -846,19 +847,18 @@ def bits_per_dim(nats: Array, dims: int, levels: int | None = None) -> Array:
         dims: d, how many coordinates an example has (32 x 32 x 3 = 3072 for CIFAR-10).
         levels: K, if ``nats`` is of a density; None if it is of a probability.
     """
-    for name, value, least in (("dims", dims, 1), ("levels", levels, 2)):
-        if isinstance(value, int | float) and value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return nats / (dims * math.log(2)) + (0 if levels is None else math.log2(levels / 2))
 
 
 # The bound of a real model. ------------------------------------------------------------------------------------------
 
-PREDICTS = ("noise", "x_0", "velocity")
-"""What a network may answer."""
 
-
-@equation("Ho et al. 2020, Eq. 5", derived_from=[prior_matching, denoising_matching, decoder_log_prob])
+@equation(
+    "Ho et al. 2020, Eq. 5",
+    derived_from=[prior_matching, denoising_matching, decoder_log_prob],
+    where={"variance": ("beta", "posterior"), "x_0": "[-inf, inf]"},
+    unproved="steps",
+)
 def vlb_terms(
     model: Callable[[Any, Any], Any],
     x_0: Array,
@@ -890,100 +890,18 @@ def vlb_terms(
     Returns:
         L_0..L_T in nats, shape (T + 1, batch). Its sum over the first axis, in the mean over the noise, is the bound.
     """
-    _check_bound(x_0, predicts, variance, clip)
-    xp = array_api_compat.array_namespace(x_0)
     terms = []
     for t, step in enumerate(schedule, start=1):
-        x_t = forward.diffuse(x_0, _standard_normal(x_0, rng), step)
-        x_0_hat = predicted_x0(x_t, _answer(model, x_t, t), step, predicts)
-        mean = posterior.mean(x_t, x_0_hat if clip is None else xp.clip(x_0_hat, -clip, clip), step)
+        x_t = forward.diffuse(x_0, standard_normal(x_0, rng), step)
+        x_0_hat = forward.PREDICTIONS[predicts].x_0(x_t, model(x_t, times_like(t, x_0)), step)
+        mean = posterior.mean(x_t, x_0_hat if clip is None else clipped(x_0_hat, -clip, clip), step)
         var = step.beta if variance == "beta" else posterior.variance(schedule[max(t, min(2, schedule.T))])
-        if t > 1:
-            terms.append(denoising_matching(x_t, x_0, mean, var, step))
-        elif bins is None:
-            terms.append(-gaussian_log_prob(x_0, mean, var))
-        else:
-            terms.append(-decoder_log_prob(x_0, mean, var, bins))
-    return xp.stack([*terms, prior_matching(x_0, schedule[schedule.T])])
+        terms.append(_term(x_t, x_0, mean, var, step, bins))
+    return stack([*terms, prior_matching(x_0, schedule[schedule.T])])
 
 
-def predicted_x0(x_t: Array, answer: Array, step: Step, predicts: str) -> Array:
-    """The clean sample that a network's answer amounts to.
-
-    Args:
-        x_t: noisy sample, any shape.
-        answer: what the network says of it.
-        step: the schedule at t.
-        predicts: what that means: "noise", "x_0" or "velocity".
-    """
-    check_name("predicts", predicts, PREDICTS)
-    if predicts == "noise":
-        return forward.predict_x0(x_t, answer, step)
-    return answer if predicts == "x_0" else forward.x0_from_velocity(x_t, answer, step)
-
-
-# The door: what bad input gets. --------------------------------------------------------------------------------------
-
-
-def _sum_dims(x: Array) -> Array:
-    """The sum over the data's dimensions, all but the first; a number or a batch of numbers stays as it is."""
-    return x.reshape(x.shape[0], -1).sum(1) if len(getattr(x, "shape", ())) > 1 else x
-
-
-def _log_ndtr(x: Array) -> Array:
-    """Logarithm of the normal distribution function, in the library of x."""
-    if array_api_compat.is_torch_array(x):
-        import torch
-
-        return torch.special.log_ndtr(x)
-    return special.log_ndtr(x)
-
-
-def _standard_normal(x: Array, rng: Any) -> Array:
-    """Noise in the shape, library, dtype and on the device of x."""
-    if array_api_compat.is_torch_array(x):
-        import torch
-
-        return torch.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
-    return rng.standard_normal(x.shape).astype(x.dtype)
-
-
-def _answer(model: Callable[[Any, Any], Any], x_t: Array, t: int) -> Array:
-    """What the network says of samples that are all at t, in their shape."""
-    xp = array_api_compat.array_namespace(x_t)
-    answer = model(x_t, xp.full(x_t.shape[:1], t, device=array_api_compat.device(x_t)))
-    return check_shape("model(x_t, t)", answer, x_t.shape)
-
-
-def _pair(p: Array, q: Array) -> tuple[np.ndarray, np.ndarray]:
-    p, q = check_probabilities(p=p), check_probabilities(q=q)
-    if p.shape[-1] != q.shape[-1]:
-        raise ValueError(f"p and q must have the same outcomes, got shapes {p.shape} and {q.shape}")
-    return p, q
-
-
-def _check_after_first(step: Step) -> None:
-    check_operands(step=step)
-    if isinstance(step.noise_var_prev, float) and step.noise_var_prev == 0:
-        raise ValueError("step must be at t > 1: at t = 1 nothing is uncertain any more, and the term is L_0")
-
-
-def _check_path(name: str, path: Array, length: int, holds: str) -> None:
-    if getattr(path, "ndim", 0) == 0 or path.shape[0] != length:
-        raise ValueError(f"{name} must hold {holds}, {length} samples, got shape {tuple(getattr(path, 'shape', ()))}")
-
-
-def _check_bound(x_0: Array, predicts: str, variance: str, clip: float | None) -> None:
-    check_name("predicts", predicts, PREDICTS)
-    if variance not in ("beta", "posterior"):
-        raise ValueError(f"variance must be beta or posterior, got {variance!r}")
-    check_floating(x_0=x_0)
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be above 0, got {clip!r}")
-
-
-def _check_pixels(x_0: Array, bins: int) -> None:
-    if not isinstance(bins, int | np.integer) or bins < 2:
-        raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
-    if isinstance(x_0, int | float | np.ndarray) and not np.all(np.abs(x_0) <= 1 + 1e-6):
-        raise ValueError(f"x_0 must lie in [-1, 1], got {x_0!r}")
+def _term(x_t: Array, x_0: Array, mean: Array, var: Array, step: Step, bins: int | None) -> Array:
+    """L_{t-1}: a divergence, and at t = 1 a likelihood."""
+    if step.noise_var_prev > 0:
+        return denoising_matching(x_t, x_0, mean, var, step)
+    return -gaussian_log_prob(x_0, mean, var) if bins is None else -decoder_log_prob(x_0, mean, var, bins)

@@ -1,47 +1,63 @@
 """The registry: every equation of the book is one short function.
 
-`@equation` notes a function down, with its formula, its source and what it is derived from, and gives the same
-function back, so that calling it costs nothing more. The helpers `sqrt`, `exp` and `log` let one body be read four
-ways: on Python floats, NumPy arrays, torch tensors and SymPy symbols. `convert` and `to_numpy` lead from one array
-library to another.
+`@equation` puts the door before a function, so that its body can be its formula alone, and notes it down with its
+formula, its source and what it is derived from. `arrays` has the helpers with which one body is read four ways.
 """
 
 from __future__ import annotations
 
-import cmath
 import difflib
 import inspect
-import math
 import re
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-import array_api_compat
-import numpy as np
-
-Array: TypeAlias = Any
-"""A Python float, a NumPy array, a torch tensor or a SymPy expression."""
+from . import door
+from .arrays import Array as Array
+from .arrays import convert as convert
+from .arrays import exp as exp
+from .arrays import log as log
+from .arrays import sqrt as sqrt
+from .arrays import to_numpy as to_numpy
 
 CHAPTERS = ("forward", "posterior", "elbo", "vae_vs_vdm", "langevin", "train")
 """The chapters in the order of the book; a chapter's number is its place here, counted from 1."""
 
+UNPROVED = {
+    "schedule": "it makes a whole schedule",
+    "steps": "it runs over all steps",
+    "outcomes": "it runs over the outcomes of a discrete variable",
+    "components": "it runs over the components of a mixture",
+    "integral": "it is an integral",
+    "cases": "it distinguishes cases",
+    "matrices": "it computes on matrices",
+    "function": "it takes a function",
+    "rounds": "it rounds and clips",
+    "arrays": "it computes on arrays or networks, not on single numbers",
+}
+"""Why a formula is not proved equal to its code, by the word that `@equation` takes for it."""
+
 registry: dict[str, Equation] = {}
 """Every equation registered so far, by name, in the order of the book's code."""
+
+_loads: dict[Callable[..., Any], Any] = {}
+"""The load of its module in which each function was registered."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Equation:
-    """One equation: the function, its formula and where both come from."""
+    """One equation: the function, its formula, where both come from and what its arguments are."""
 
     function: Callable[..., Any]
     source: str
     derived_from: tuple[Equation, ...]
     latex: str
     place: int
+    arguments: tuple[door.Argument, ...]
+    unproved: str | None = None
 
     @property
     def name(self) -> str:
@@ -70,19 +86,37 @@ class Equation:
         return (inspect.getdoc(self.function) or "").split("\n\n")[0].replace("\n", " ")
 
 
-def equation(source: str, derived_from: Iterable[Callable[..., Any]] = ()) -> Callable[[F], F]:
-    r"""Register the function below as an equation of the book, unchanged.
+def equation(
+    source: str,
+    derived_from: Iterable[Callable[..., Any]] = (),
+    *,
+    where: Mapping[str, Any] | None = None,
+    require: Mapping[str, str] | None = None,
+    shapes: str = "",
+    unproved: str | None = None,
+) -> Callable[[F], F]:
+    r"""Register the function below as an equation of the book, and put the door before it.
 
     Args:
         source: where it is published, such as ``"Ho et al. 2020, Eq. 7"``; several are divided by ``"; "``.
         derived_from: the equations, as functions, that its derivation starts from.
+        where: what this equation asks of an argument beyond its letter: another interval (``{"var": "[0, inf)"}``),
+            another kind (``{"p": "number [0, 1]"}``), other choices, or a field of a step that must be above 0
+            (``{"step.alpha": "(0, 1]"}``).
+        require: what must hold between arguments, as words for the message and an expression for the check, such as
+            ``{"snr_max must be at least snr_min": "snr_max >= snr_min"}``.
+        shapes: of arguments that are not all of one shape, such as ``"x (..., d), divergence (...)"``.
+        unproved: why its formula is not proved, a key of `UNPROVED`; None if it is.
 
     Raises:
         TypeError: when ``source`` is empty or not text, or ``derived_from`` names something that is no equation.
-        ValueError: when the docstring has no ``$$`` formula, or the name is taken.
+        ValueError: when the docstring has no ``$$`` formula, an argument's letter has no row in `letters`, the reason
+            is none of `UNPROVED`, or the name is taken.
     """
     if not isinstance(source, str) or not source.strip():
         raise TypeError(f"source must say where the equation is published, got {source!r}")
+    if unproved is not None and unproved not in UNPROVED:
+        raise ValueError(f"unproved must be one of {', '.join(UNPROVED)}, got {unproved!r}")
     origins = tuple(_origin(function) for function in derived_from)
 
     def register(function: F) -> F:
@@ -92,11 +126,15 @@ def equation(source: str, derived_from: Iterable[Callable[..., Any]] = ()) -> Ca
         if formula is None:
             raise ValueError(f"{name}: the docstring has no display formula ($$ ... $$)")
         before = registry.get(name)
-        if before and _written(before.function) != _written(function):  # the same lines again are a reloaded module
+        if before and not _reloaded(door.bare(before.function), function):
             raise ValueError(f"{name} is registered already: every equation needs a name of its own")
         place = before.place if before else 1 + sum(other.chapter == chapter for other in registry.values())
-        registry[name] = Equation(function, source, origins, formula[1].strip(), place)
-        return function
+        call, known = door.guarded(name, function, where or {}, require or {}, shapes)
+        call.__doc__ = _with_arguments(function.__doc__ or "", known, shapes)
+        _loads[function] = function.__globals__.get("__spec__")
+        reason = UNPROVED[unproved] if unproved else None
+        registry[name] = Equation(call, source, origins, formula[1].strip(), place, tuple(known), reason)
+        return call  # type: ignore[return-value]
 
     return register
 
@@ -113,45 +151,33 @@ def find(what: str | Callable[..., Any]) -> Equation:
         near = difflib.get_close_matches(what, registry, n=3, cutoff=0.4)
         raise ValueError(f"equation {what!r} is unknown; nearest: {', '.join(near) or 'none'}")
     for known in registry.values():
-        if known.function is what:
+        if known.function is what or door.bare(known.function) is what:
             return known
     raise ValueError(f"{getattr(what, '__qualname__', what)} is not a registered equation")
 
 
-def sqrt(x: Array) -> Array:
-    """Square root, as a power, so that every library can take it."""
-    return x**0.5
+def described(argument: door.Argument, shapes: str = "") -> str:
+    """An argument in one line: what its letter means, and what it may be here."""
+    letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
+    parts = [letter.meaning, f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "", *argument.allowed()]
+    return ", ".join(filter(None, parts)).replace(",,", ",")
 
 
-def exp(x: Array) -> Array:
-    """Exponential in the library of ``x``."""
-    return _library(x).exp(x)
-
-
-def log(x: Array) -> Array:
-    """Natural logarithm in the library of ``x``; of zero it is minus infinity, as in every array library."""
-    return -math.inf if isinstance(x, int | float) and x == 0 else _library(x).log(x)
-
-
-def convert(value: Array, like: Array) -> Array:
-    """A number or an array in the library, dtype and device of another."""
-    xp = array_api_compat.array_namespace(like)
-    return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
-
-
-def to_numpy(value: Array) -> np.ndarray:
-    """A number, an array or a tensor, wherever it is, as a NumPy array of its dtype."""
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-
-
-def _library(x: Array) -> Any:
-    if isinstance(x, int | float):
-        return math
-    if isinstance(x, complex):
-        return cmath
-    if type(x).__module__.startswith("sympy."):
-        return sys.modules["sympy"]
-    return array_api_compat.array_namespace(x)
+def _with_arguments(text: str, known: Iterable[door.Argument], shapes: str) -> str:
+    """The docstring with a line for every argument: its own where it has one, else that of the letter."""
+    text = inspect.cleandoc(text)
+    head, found, tail = text.partition("\nArgs:\n")
+    own, rest = re.match(r"((?:    .*\n?|\n(?=    ))*)(.*)", tail, re.DOTALL).groups() if found else ("", "")  # type: ignore[union-attr]
+    if not found:  # before the first other section
+        parts = re.split(r"(?m)^(?=(?:Returns|Raises|Yields):$)", text, maxsplit=1)
+        head, rest = parts[0].rstrip("\n") + "\n", parts[1] if len(parts) > 1 else ""
+    written = dict(re.findall(r"(?m)^    (\w+): ((?:.*\n?)(?:^        .*\n?)*)", own))
+    lines = [f"    {a.name}: {written.get(a.name, described(a, shapes)).rstrip()}" for a in known]
+    for name, words in written.items():
+        if name not in {a.name for a in known}:
+            lines.append(f"    {name}: {words.rstrip()}")
+    middle = "\nArgs:\n" + "\n".join(lines) + "\n" if lines else ""
+    return (head.rstrip("\n") + "\n" + middle + ("\n" + rest.lstrip("\n") if rest.strip() else "")).rstrip() + "\n"
 
 
 def _chapter(function: Callable[..., Any]) -> str:
@@ -159,9 +185,11 @@ def _chapter(function: Callable[..., Any]) -> str:
     return packages[-1] if packages and packages[-1] in CHAPTERS else module
 
 
-def _written(function: Callable[..., Any]) -> tuple[str, int]:
-    """File and line of a function."""
-    return function.__code__.co_filename, function.__code__.co_firstlineno
+def _reloaded(before: Callable[..., Any], after: Callable[..., Any]) -> bool:
+    """Whether a function comes again because its module was loaded again, wherever an edit has moved it since."""
+    one_file = before.__code__.co_filename == after.__code__.co_filename
+    load = after.__globals__.get("__spec__")  # a new one each time a module is loaded; None in a notebook's cells
+    return (one_file or load is None) and (load is None or _loads.get(before) is not load)
 
 
 def _origin(function: Callable[..., Any]) -> Equation:

@@ -4,9 +4,9 @@ The score is the gradient of the log-density. Following it and adding noise draw
 work where the density is zero almost everywhere; and in the limit of small steps noising is a stochastic differential
 equation, which can be run backwards with the score alone, with fresh noise or with none.
 
-Time is a number on any clock. `beta` is then how fast the integrated noise B grows on it, and drifts are called as
-``drift(x, time)``. The book's own clock is B itself, where beta is 1, alpha_bar is $e^{-B}$, and the exact score of the
-running example is ``data.diffuse(exp(-B)).score(x)``. Samples have shape (..., d).
+Time is a number on any clock. `rate` is then how fast the integrated noise B grows on it, and drifts are called as
+``drift(x, time)``. The book's own clock is B itself, where the rate is 1, alpha_bar is $e^{-B}$, and the exact score of the
+running example is ``data.diffuse(Step.from_log_alpha_bar(-B)).score(x)``. Samples have shape (..., d).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import array_api_compat
 import numpy as np
 
 from . import forward, posterior
-from .equation import Array, convert, equation, exp, sqrt, to_numpy
-from .forward import Step, check_floating, check_operands, check_positive, check_shape, check_signal, check_variance
+from .arrays import Array, convert, exp, gradient, sqrt, stack, to_numpy, where
+from .door import check_finite, check_shape
+from .equation import equation
+from .forward import Step
 
 Field: TypeAlias = Callable[[Array], Array]
 """An arrow at every point, such as a score: ``field(x)`` has the shape of x."""
@@ -29,10 +31,17 @@ Drift: TypeAlias = Callable[[Array, float], Array]
 """A field that changes in time: ``drift(x, time)`` has the shape of x."""
 
 
+MONOTONE = {
+    "times must rise or fall, at least two of them": "shape(times)[0] >= 2"
+    " and ((times[1:] > times[:-1]).all() or (times[1:] < times[:-1]).all())"
+}
+"""What points in time must do."""
+
+
 # The score. ----------------------------------------------------------------------------------------------------------
 
 
-@equation("Hyvarinen 2005, Eq. 1; Song & Ermon 2019, Sec. 2")
+@equation("Hyvarinen 2005, Eq. 1; Song & Ermon 2019, Sec. 2", shapes="x (..., d)", unproved="function")
 def score(log_prob: Callable[[Array], Array], x: Array) -> Array:
     r"""The score of a density: how its logarithm changes with the sample, by automatic differentiation.
 
@@ -50,7 +59,7 @@ def score(log_prob: Callable[[Array], Array], x: Array) -> Array:
     Returns:
         In the shape and library of ``x``.
     """
-    return _pulled_back(log_prob, x, None, "log_prob(x)")
+    return gradient(log_prob, x)
 
 
 @equation("Luo 2022, Three Equivalent Interpretations", derived_from=[score])
@@ -66,8 +75,6 @@ def gaussian_score(x: Array, mean: Array, var: Array) -> Array:
         mean: broadcastable with ``x``.
         var: variance, above 0.
     """
-    check_operands(x=x, mean=mean, var=var)
-    check_positive(var=var)
     return (mean - x) / var
 
 
@@ -85,7 +92,6 @@ def score_from_noise(noise: Array, step: Step) -> Array:
         noise: the noise in x_t, or a prediction, any shape.
         step: the schedule at t.
     """
-    check_operands(noise=noise, step=step)
     return -noise / sqrt(step.noise_var)
 
 
@@ -101,13 +107,13 @@ def noise_from_score(score: Array, step: Step) -> Array:
         score: the score at x_t, or a prediction, any shape.
         step: the schedule at t.
     """
-    check_operands(score=score, step=step)
     return -sqrt(step.noise_var) * score
 
 
 @equation(
     "Efron 2011, Sec. 1; Luo 2022, Three Equivalent Interpretations",
     derived_from=[forward.marginal, score_from_noise, forward.predict_x0],
+    where={"step.alpha_bar": "(0, 1]"},
 )
 def tweedie(x_t: Array, score: Array, step: Step) -> Array:
     r"""Tweedie's formula: the score of the noisy samples is all that the best guess of x_0 needs.
@@ -121,8 +127,7 @@ def tweedie(x_t: Array, score: Array, step: Step) -> Array:
         score: the score of q(x_t) at ``x_t``, or a prediction, broadcastable with ``x_t``.
         step: the schedule at t; its alpha_bar must be above 0.
     """
-    check_operands(x_t=x_t, score=score, step=step)
-    return (x_t + step.noise_var * score) / sqrt(check_signal(alpha_bar=step.alpha_bar))
+    return (x_t + step.noise_var * score) / sqrt(step.alpha_bar)
 
 
 # Langevin dynamics. --------------------------------------------------------------------------------------------------
@@ -144,13 +149,13 @@ def langevin_step(x: Array, score: Array, step_size: Array, z: Array) -> Array:
         step_size: $\delta$, the variance of the noise that a step adds, at least 0.
         z: fresh standard normal noise, broadcastable with ``x``.
     """
-    check_operands(x=x, score=score, step_size=step_size, z=z)
-    check_variance(step_size=step_size)
     return x + step_size / 2 * score + sqrt(step_size) * z
 
 
-@equation("Song & Ermon 2019, Eq. 4", derived_from=[langevin_step])
-def langevin(score: Field, x: Array, step_size: float, steps: int, rng: np.random.Generator) -> Array:
+@equation(
+    "Song & Ermon 2019, Eq. 4", derived_from=[langevin_step], shapes="x (..., d)", unproved="steps"
+)
+def langevin(score_field: Field, x: Array, step_size: float, steps: int, rng: np.random.Generator) -> Array:
     r"""Langevin dynamics: after many small steps the samples come from p, wherever they began, if they can get about.
 
     $$
@@ -170,15 +175,16 @@ def langevin(score: Field, x: Array, step_size: float, steps: int, rng: np.rando
     Raises:
         ValueError: when they have run off to infinity, as they do where the step is too large.
     """
-    if steps < 0:
-        raise ValueError(f"steps must be at least 0, got {steps!r}")
     for _ in range(steps):
-        z = convert(rng.standard_normal(tuple(_samples(x).shape)), like=x)
-        x = langevin_step(x, check_shape("score(x)", score(x), x.shape), step_size, z)
-    return _finite(x, f"the samples: a step_size of {step_size!r} is too large for this score")
+        x = langevin_step(x, score_field(x), step_size, convert(rng.standard_normal(tuple(x.shape)), like=x))
+    return check_finite(f"the samples: a step_size of {step_size!r} is too large for this score", x)
 
 
-@equation("derived here", derived_from=[langevin_step, gaussian_score])
+@equation(
+    "derived here",
+    derived_from=[langevin_step, gaussian_score],
+    require={"step_size must be below 4 var": "step_size < 4 * var"},
+)
 def stationary_variance(step_size: Array, var: Array) -> Array:
     r"""Where the variance of Langevin dynamics on $\mathcal N(\mu, \sigma^2 I)$ really ends: above the target's.
 
@@ -190,10 +196,6 @@ def stationary_variance(step_size: Array, var: Array) -> Array:
         step_size: $\delta$, at least 0, and below $4\sigma^2$: beyond that the chain runs off to infinity.
         var: the target's variance, above 0.
     """
-    check_operands(step_size=step_size, var=var)
-    check_variance(step_size=step_size)
-    check_positive(var=var)
-    check_positive(**{"1 - step_size / (4 var)": 1 - step_size / (4 * var)})
     return var / (1 - step_size / (4 * var))
 
 
@@ -214,7 +216,9 @@ def forward_as_langevin(x: Array, step_size: Array, z: Array) -> Array:
     return langevin_step(x, gaussian_score(x, mean=0, var=1), step_size, z)
 
 
-@equation("derived here", derived_from=[forward_as_langevin, forward.diffuse_once])
+@equation(
+    "derived here", derived_from=[forward_as_langevin, forward.diffuse_once], where={"step_size": "[0, 1]"}
+)
 def langevin_gap(x: Array, step_size: Array) -> Array:
     r"""How far Langevin dynamics on $\mathcal N(0, I)$ is ahead of the forward step with $\beta = \delta$ and the same noise.
 
@@ -229,12 +233,16 @@ def langevin_gap(x: Array, step_size: Array) -> Array:
         x: any shape.
         step_size: $\delta$, in [0, 1].
     """
-    check_operands(x=x, step_size=step_size)
-    check_variance(step_size=step_size, **{"1 - step_size": 1 - step_size})
     return step_size**2 * x / (4 * (1 - step_size / 2 + sqrt(1 - step_size)))
 
 
-@equation("Welling & Teh 2011, stochastic gradient Langevin dynamics", derived_from=[score])
+@equation(
+    "Welling & Teh 2011, stochastic gradient Langevin dynamics",
+    derived_from=[score],
+    require={"likelihood_scores must hold 1 to total observations": "1 <= shape(likelihood_scores)[0] <= total"},
+    shapes="prior_score (...), likelihood_scores (n, ...)",
+    unproved="arrays",
+)
 def minibatch_score(prior_score: Array, likelihood_scores: Array, total: Array) -> Array:
     r"""The score of a posterior over parameters, guessed from a few of the N observations: right on average.
 
@@ -250,20 +258,15 @@ def minibatch_score(prior_score: Array, likelihood_scores: Array, total: Array) 
         likelihood_scores: that of log p(x_i given theta), for each observation drawn, stacked, shape (n, ...).
         total: N, how many observations there are.
     """
-    if likelihood_scores.ndim == 0 or not 1 <= likelihood_scores.shape[0] <= total:
-        shape = tuple(likelihood_scores.shape)
-        raise ValueError(
-            f"likelihood_scores must hold 1 to {total} observations along the first axis, got shape {shape}"
-        )
-    drawn = likelihood_scores.sum(0)
-    check_operands(prior_score=prior_score, likelihood_scores=drawn)
-    return prior_score + total / likelihood_scores.shape[0] * drawn
+    return prior_score + total / likelihood_scores.shape[0] * likelihood_scores.sum(0)
 
 
 # How a score is learned. ---------------------------------------------------------------------------------------------
 
 
-@equation("Hyvarinen 2005, Eq. 2", derived_from=[score])
+@equation(
+    "Hyvarinen 2005, Eq. 2", derived_from=[score], shapes="score_hat (..., d), score (..., d)", unproved="arrays"
+)
 def explicit_score_matching(score_hat: Array, score: Array) -> Array:
     r"""What one would like to make small: the distance of the answers to the true scores.
 
@@ -278,11 +281,15 @@ def explicit_score_matching(score_hat: Array, score: Array) -> Array:
     Returns:
         One number a sample, shape (...): the mean over samples is the loss.
     """
-    check_operands(score_hat=score_hat, score=score)
     return ((score_hat - score) ** 2).sum(-1) / 2
 
 
-@equation("Hyvarinen 2005, Eq. 3; Song & Ermon 2019, Eq. 1", derived_from=[explicit_score_matching])
+@equation(
+    "Hyvarinen 2005, Eq. 3; Song & Ermon 2019, Eq. 1",
+    derived_from=[explicit_score_matching],
+    shapes="score_hat (..., d), divergence (...)",
+    unproved="arrays",
+)
 def implicit_score_matching(score_hat: Array, divergence: Array) -> Array:
     r"""The same on average, up to a constant, without the true score: integration by parts has moved the gradient.
 
@@ -294,13 +301,14 @@ def implicit_score_matching(score_hat: Array, divergence: Array) -> Array:
         score_hat: the model's answer $s_\theta(x)$ at samples of p, shape (..., d).
         divergence: that of $s_\theta$ there, from `divergence` or `hutchinson`, shape (...).
     """
-    square = (score_hat**2).sum(-1)
-    return check_shape("divergence", divergence, square.shape) + square / 2
+    return divergence + (score_hat**2).sum(-1) / 2
 
 
 @equation(
     "Vincent 2011, denoising score matching; Song & Ermon 2019, Eq. 2",
     derived_from=[explicit_score_matching, gaussian_score],
+    shapes="score_hat (..., d), x (..., d)",
+    unproved="arrays",
 )
 def denoising_score_matching(score_hat: Array, x: Array, mean: Array, var: Array) -> Array:
     r"""The same on average, up to a constant, for samples with noise in them: the target is the score of the noise.
@@ -321,8 +329,10 @@ def denoising_score_matching(score_hat: Array, x: Array, mean: Array, var: Array
     return explicit_score_matching(score_hat, gaussian_score(x, mean, var))
 
 
-@equation("Song et al. 2021, Eq. 40; Song & Ermon 2019, Eq. 3")
-def hutchinson(field: Field, x: Array, v: Array) -> Array:
+@equation(
+    "Song et al. 2021, Eq. 40; Song & Ermon 2019, Eq. 3", shapes="x (..., d), probe (..., d)", unproved="function"
+)
+def hutchinson(field: Field, x: Array, probe: Array) -> Array:
     r"""The divergence of a field, guessed along one direction at the price of one gradient: right on average.
 
     $$
@@ -337,11 +347,10 @@ def hutchinson(field: Field, x: Array, v: Array) -> Array:
     Returns:
         One number a sample, shape (...).
     """
-    check_operands(x=x, v=v)
-    return (v * _pulled_back(field, x, check_shape("v", v, x.shape), "field(x)")).sum(-1)
+    return (probe * gradient(field, x, probe)).sum(-1)
 
 
-@equation("Song et al. 2021, Eq. 39", derived_from=[hutchinson])
+@equation("Song et al. 2021, Sec. 4.3", derived_from=[hutchinson], shapes="x (..., d)", unproved="function")
 def divergence(field: Field, x: Array) -> Array:
     r"""The divergence of a field, exactly: along every axis in turn, at the price of d gradients.
 
@@ -356,15 +365,21 @@ def divergence(field: Field, x: Array) -> Array:
     Returns:
         One number a sample, shape (...).
     """
-    return sum(hutchinson(field, x, axis + 0 * x) for axis in convert(np.eye(_samples(x).shape[-1]), like=x))
+    return sum(hutchinson(field, x, axis + 0 * x) for axis in convert(np.eye(x.shape[-1]), like=x))
 
 
 # Many sizes of noise. ------------------------------------------------------------------------------------------------
 
 
-@equation("Song & Ermon 2019, Alg. 1", derived_from=[langevin, denoising_score_matching])
+@equation(
+    "Song & Ermon 2019, Alg. 1",
+    derived_from=[langevin, denoising_score_matching],
+    require={"variances must fall": "variances[1:] < variances[:-1]"},
+    shapes="x (..., d), variances (L)",
+    unproved="steps",
+)
 def annealed_langevin(
-    score: Callable[[Array, float], Array],
+    score_field: Callable[[Array, float], Array],
     x: Array,
     variances: Sequence[float],
     step_size: float,
@@ -386,18 +401,21 @@ def annealed_langevin(
         steps: n, for each level.
         rng: gives one z for each step.
     """
-    levels = np.asarray(variances, dtype=np.float64)
-    if levels.ndim != 1 or levels.size == 0 or not np.all(levels > 0) or not np.all(np.diff(levels) < 0):
-        raise ValueError(f"variances must fall and be above 0, at least one, got {variances!r}")
-    for var in map(float, levels):
-        x = langevin(lambda x, var=var: score(x, var), x, step_size * var / float(levels[-1]), steps, rng)  # type: ignore[misc]
+    for var in variances.tolist():
+        x = langevin(lambda x, var=var: score_field(x, var), x, step_size * var / variances[-1], steps, rng)
     return x
 
 
 # Small steps without end: two diffusions. ----------------------------------------------------------------------------
 
 
-@equation("Billingsley 1995, Brownian motion", derived_from=[forward.brownian])
+@equation(
+    "Billingsley 1995, Sec. 37",
+    derived_from=[forward.brownian],
+    require=MONOTONE,
+    shapes="times (n+1), z (n, ...)",
+    unproved="steps",
+)
 def brownian_path(times: Array, z: Array) -> Array:
     r"""Brownian motion, looked at from time to time: independent increments, whose variance is the time passed.
 
@@ -414,14 +432,17 @@ def brownian_path(times: Array, z: Array) -> Array:
     Returns:
         w at all times, shape (n + 1, ...).
     """
-    lengths = np.diff(_checked_times(times))
-    if z.ndim == 0 or z.shape[0] != len(lengths):
-        raise ValueError(f"z must have one value for each of {len(lengths)} increments, got shape {tuple(z.shape)}")
-    std = convert(sqrt(abs(lengths)).reshape(-1, *[1] * (z.ndim - 1)), like=z)
+    std = convert(sqrt(abs(np.diff(times))).reshape(-1, *[1] * (z.ndim - 1)), like=z)
     return array_api_compat.array_namespace(z).cumulative_sum(std * z, axis=0, include_initial=True)
 
 
-@equation("Billingsley 1995, Brownian motion", derived_from=[brownian_path])
+@equation(
+    "Billingsley 1995, Sec. 37",
+    derived_from=[brownian_path],
+    require={"path must have at least two states": "shape(path)[0] >= 2"},
+    shapes="path (n, ...)",
+    unproved="steps",
+)
 def quadratic_variation(path: Array) -> Array:
     r"""The squared increments of a path, summed: for Brownian motion, the time passed, on almost every path.
 
@@ -437,13 +458,11 @@ def quadratic_variation(path: Array) -> Array:
     Returns:
         One number a coordinate, the shape of a single state.
     """
-    if path.ndim == 0 or path.shape[0] < 2:
-        raise ValueError(f"path must have at least two states, got shape {tuple(path.shape)}")
     return ((path[1:, ...] - path[:-1, ...]) ** 2).sum(0)
 
 
 @equation("Song et al. 2021, Eq. 11", derived_from=[forward_as_langevin, forward.ornstein_uhlenbeck])
-def vp_drift(x: Array, beta: Array) -> Array:
+def vp_drift(x: Array, rate: Array) -> Array:
     r"""The drift of the variance-preserving diffusion, DDPM's: towards 0, as Langevin dynamics on $\mathcal N(0, I)$.
 
     $$
@@ -454,13 +473,11 @@ def vp_drift(x: Array, beta: Array) -> Array:
         x: any shape.
         beta: how fast B grows now, at least 0: $1$ if time is B, $0.1 + 19.9\,\tau$ in the paper.
     """
-    check_operands(x=x, beta=beta)
-    check_variance(beta=beta)
-    return -beta * x / 2
+    return -rate * x / 2
 
 
 @equation("Song et al. 2021, Eq. 11", derived_from=[forward_as_langevin, forward.ornstein_uhlenbeck])
-def vp_diffusion(beta: Array) -> Array:
+def vp_diffusion(rate: Array) -> Array:
     r"""The noise of the variance-preserving diffusion; its square is the variance added per unit of time.
 
     $$
@@ -470,8 +487,7 @@ def vp_diffusion(beta: Array) -> Array:
     Args:
         beta: how fast B grows now, at least 0; $1$ if time is B.
     """
-    check_variance(beta=beta)
-    return sqrt(beta)
+    return sqrt(rate)
 
 
 @equation("Song et al. 2021, Eq. 9", derived_from=[forward.brownian])
@@ -488,15 +504,18 @@ def ve_diffusion(time: Array, var_min: Array, growth: Array) -> Array:
         var_min: $\sigma_{\min}^2$, the variance of the noise at time 0, at least 0.
         growth: $\lambda$, at least 0: $2 \log(\sigma_{\max}/\sigma_{\min})$ if the largest noise comes at time 1.
     """
-    check_operands(time=time, var_min=var_min, growth=growth)
-    check_variance(var_min=var_min, growth=growth)
     return sqrt(growth) * sqrt(var_min) * exp(growth * time / 2)
 
 
 # Back, with noise or without. ----------------------------------------------------------------------------------------
 
 
-@equation("Song et al. 2021, App. D.1 and Eq. 35", derived_from=[vp_drift, vp_diffusion])
+@equation(
+    "Song et al. 2021, App. D.1 and Eq. 35",
+    derived_from=[vp_drift, vp_diffusion],
+    shapes="drift (..., d), score (..., d), drift_divergence (...), score_divergence (...)",
+    unproved="arrays",
+)
 def fokker_planck(
     drift: Array, diffusion: Array, score: Array, drift_divergence: Array, score_divergence: Array
 ) -> Array:
@@ -514,10 +533,8 @@ def fokker_planck(
         drift_divergence: of f there, shape (...).
         score_divergence: of s there, shape (...).
     """
-    check_operands(drift=drift, score=score)
     along, square = (drift * score).sum(-1), (score**2).sum(-1)
-    spread = check_shape("score_divergence", score_divergence, square.shape) + square
-    return diffusion**2 / 2 * spread - along - check_shape("drift_divergence", drift_divergence, square.shape)
+    return diffusion**2 / 2 * (score_divergence + square) - along - drift_divergence
 
 
 @equation("Song et al. 2021, Eq. 6", derived_from=[fokker_planck])
@@ -533,7 +550,6 @@ def reverse_drift(drift: Array, diffusion: Array, score: Array) -> Array:
         diffusion: g, a number or broadcastable with ``x``.
         score: the score of all samples at this time, at x, or a prediction.
     """
-    check_operands(drift=drift, diffusion=diffusion, score=score)
     return drift - diffusion**2 * score
 
 
@@ -552,14 +568,13 @@ def probability_flow_drift(drift: Array, diffusion: Array, score: Array) -> Arra
         diffusion: g, a number or broadcastable with ``x``.
         score: the score of all samples at this time, at x, or a prediction.
     """
-    check_operands(drift=drift, diffusion=diffusion, score=score)
     return drift - diffusion**2 * score / 2
 
 
 # From one time to the next. ------------------------------------------------------------------------------------------
 
 
-@equation("Kloeden & Platen 1992, Euler-Maruyama scheme", derived_from=[brownian_path])
+@equation("Kloeden & Platen 1992, Sec. 10.2", derived_from=[brownian_path])
 def euler_maruyama_step(x: Array, drift: Array, diffusion: Array, dt: Array, dw: Array) -> Array:
     r"""One step along a stochastic differential equation, with drift and noise as they are at its beginning.
 
@@ -574,12 +589,39 @@ def euler_maruyama_step(x: Array, drift: Array, diffusion: Array, dt: Array, dw:
         dt: the time that passes, below 0 for a step back.
         dw: how far Brownian motion goes in it: of variance ``abs(dt)``, broadcastable with ``x``.
     """
-    check_operands(x=x, drift=drift, diffusion=diffusion, dt=dt, dw=dw)
     return x + drift * dt + diffusion * dw
 
 
-@equation("Kloeden & Platen 1992, Euler-Maruyama scheme", derived_from=[euler_maruyama_step])
-def euler_maruyama(drift: Drift, diffusion: Callable[[float], Array], x: Array, times: Array, w: Array) -> Array:
+@equation(
+    "Song et al. 2021, Eqs. 6 and 11",
+    derived_from=[reverse_drift, vp_drift, euler_maruyama_step],
+    require=forward.EARLIER,
+    where={"step.alpha_bar": "(0, 1]"},
+)
+def reverse_sde_step(x_t: Array, score: Array, z: Array, step: Step, step_s: Step) -> Array:
+    r"""The reverse diffusion as a sampler: one step of Euler and Maruyama from t back to s, without noise to s = 0.
+
+    $$
+    x_s = x_t + \Delta B\,\Big(\frac{x_t}{2} + \nabla_{x_t}\!\log q(x_t)\Big) + \sqrt{\Delta B}\,z, \qquad
+    \Delta B = \log\frac{\bar\alpha_s}{\bar\alpha_t}, \qquad z = 0 \text{ at } s = 0
+    $$
+
+    Time is B, the integral of beta, of which $\Delta B$ passes between s and t.
+    """
+    elapsed = -step.since(step_s).log_alpha
+    drift = reverse_drift(vp_drift(x_t, 1.0), 1.0, score)
+    noise = where(step_s.noise_var == 0, 0 * z, z)
+    return euler_maruyama_step(x_t, drift, 1.0, -elapsed, sqrt(elapsed) * noise)
+
+
+@equation(
+    "Kloeden & Platen 1992, Sec. 10.2",
+    derived_from=[euler_maruyama_step],
+    require=MONOTONE,
+    shapes="x (..., d), times (n+1), wiener (n+1, ..., d)",
+    unproved="steps",
+)
+def euler_maruyama(drift_field: Drift, diffusion_field: Callable[[float], Array], x: Array, times: Array, wiener: Array) -> Array:
     r"""A path of a stochastic differential equation, for a given path of Brownian motion.
 
     $$
@@ -598,18 +640,22 @@ def euler_maruyama(drift: Drift, diffusion: Callable[[float], Array], x: Array, 
     Returns:
         x at all times, shape (n + 1, ..., d).
     """
-    steps = _steps(times)
-    check_shape("w", w, (len(steps) + 1, *x.shape))
-    path = [_samples(x)]
-    for i, (start, end) in enumerate(steps):
-        f = check_shape("drift(x, time)", drift(path[-1], start), x.shape)
-        there = euler_maruyama_step(path[-1], f, diffusion(start), end - start, w[i + 1, ...] - w[i, ...])
-        path.append(check_shape("the state after diffusion(time)", there, x.shape))
-    return _path(path)
+    path = [x]
+    for i, (start, end) in enumerate(itertools.pairwise(times.tolist())):
+        dw = wiener[i + 1, ...] - wiener[i, ...]
+        there = euler_maruyama_step(path[-1], drift_field(path[-1], start), diffusion_field(start), end - start, dw)
+        path.append(check_shape("the state after diffusion_field(time)", there, x.shape))
+    return check_finite("the path: its steps may be too long for this drift", stack(path))
 
 
-@equation("Karras et al. 2022, Alg. 1", derived_from=[euler_maruyama_step])
-def heun(drift: Drift, x: Array, times: Array) -> Array:
+@equation(
+    "Karras et al. 2022, Alg. 1, without its last Euler step",
+    derived_from=[euler_maruyama_step],
+    require=MONOTONE,
+    shapes="x (..., d), times (n+1)",
+    unproved="steps",
+)
+def heun(drift_field: Drift, x: Array, times: Array) -> Array:
     r"""A path without noise: go ahead as Euler would, look at the drift there, and take the mean of both.
 
     $$
@@ -625,12 +671,12 @@ def heun(drift: Drift, x: Array, times: Array) -> Array:
     Returns:
         x at all times, shape (n + 1, ..., d).
     """
-    path = [_samples(x)]
-    for start, end in _steps(times):
-        f = check_shape("drift(x, time)", drift(path[-1], start), x.shape)
-        ahead = drift(path[-1] + (end - start) * f, end)
+    path = [x]
+    for start, end in itertools.pairwise(times.tolist()):
+        f = drift_field(path[-1], start)
+        ahead = drift_field(path[-1] + (end - start) * f, end)
         path.append(path[-1] + (end - start) * (f + ahead) / 2)
-    return _path(path)
+    return check_finite("the path: its steps may be too long for this drift", stack(path))
 
 
 def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> Array:
@@ -649,10 +695,10 @@ def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> 
 
     def speed(time: float, state: np.ndarray) -> np.ndarray:
         arrow = check_shape("drift(x, time)", drift(convert(state.reshape(x.shape), like=x), float(time)), x.shape)
-        return _finite(to_numpy(arrow), f"the drift at time {time}").ravel()
+        return check_finite(f"the drift at time {time}", to_numpy(arrow)).ravel()
 
-    when, begun = _checked_times(times), to_numpy(_samples(x)).ravel()
-    solved = solve_ivp(speed, when[[0, -1]], begun, "DOP853", when, rtol=tolerance, atol=tolerance)
+    when = np.asarray(times, dtype=np.float64)
+    solved = solve_ivp(speed, when[[0, -1]], to_numpy(x).ravel(), "DOP853", when, rtol=tolerance, atol=tolerance)
     if not solved.success:
         raise ArithmeticError(f"the drift could not be followed: {solved.message}")
     return convert(solved.y.T.reshape(len(when), *x.shape), like=x)
@@ -661,13 +707,19 @@ def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> 
 # What the flow is good for. ------------------------------------------------------------------------------------------
 
 
-@equation("Song et al. 2021, Eq. 39", derived_from=[probability_flow_drift, divergence, hutchinson])
+@equation(
+    "Song et al. 2021, Eq. 39",
+    derived_from=[probability_flow_drift, divergence, hutchinson],
+    where={"time": "(0, inf)"},
+    shapes="x (..., d), probe (..., d)",
+    unproved="function",
+)
 def probability_flow_log_prob(
     x: Array,
-    drift: Drift,
+    drift_field: Drift,
     time: float,
     log_prior: Callable[[Array], Array],
-    v: Array | None = None,
+    probe: Array | None = None,
     tolerance: float = 1e-8,
 ) -> Array:
     r"""The exact log-density of data: follow the flow to the noise, and count how it spreads on the way.
@@ -687,22 +739,26 @@ def probability_flow_log_prob(
     Returns:
         Log-densities in nats, shape (...).
     """
-    check_positive(time=time)
 
     def speed(state: Array, now: float) -> Array:
         here = state[..., :-1]
 
         def field(y: Array) -> Array:
-            return drift(y, now)
+            return drift_field(y, now)
 
-        return _joined(field(here), divergence(field, here) if v is None else hutchinson(field, here, v))
+        return _joined(field(here), divergence(field, here) if probe is None else hutchinson(field, here, probe))
 
-    end = integrate(speed, _joined(_samples(x), 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
-    return check_shape("log_prior(x)", log_prior(end[..., :-1]), end[..., -1].shape) + end[..., -1]
+    end = integrate(speed, _joined(x, 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
+    return log_prior(end[..., :-1]) + end[..., -1]
 
 
-@equation("Song et al. 2021, Alg. 1", derived_from=[reverse_drift, langevin_step, posterior.ancestral_step])
-def predictor_corrector_step(x: Array, predictor: Field, score: Field, step_size: Array, z: Array) -> Array:
+@equation(
+    "Song et al. 2021, Alg. 1",
+    derived_from=[reverse_drift, langevin_step, posterior.ancestral_step],
+    shapes="x (..., d), z (n, ..., d)",
+    unproved="function",
+)
+def predictor_corrector_step(x: Array, predictor: Field, score_field: Field, step_size: Array, z: Array) -> Array:
     r"""One step back by any sampler, and then Langevin steps at the new time, which mend the distribution.
 
     $$
@@ -717,9 +773,9 @@ def predictor_corrector_step(x: Array, predictor: Field, score: Field, step_size
         step_size: $\delta$ of the corrector, at least 0.
         z: fresh standard normal noise, one for each correction, shape (n, ..., d); n may be 0.
     """
-    x = check_shape("predictor(x)", predictor(x), x.shape)
+    x = predictor(x)
     for fresh in z:
-        x = langevin_step(x, check_shape("score(x)", score(x), x.shape), step_size, check_shape("z[i]", fresh, x.shape))
+        x = langevin_step(x, score_field(x), step_size, fresh)
     return x
 
 
@@ -736,40 +792,7 @@ def guided_score(score: Array, classifier_grad: Array, gamma: Array) -> Array:
         classifier_grad: the gradient of the classifier's log-probability of y, with respect to x.
         gamma: 0 for no guidance, 1 for the score of p(x given y), more to exaggerate.
     """
-    check_operands(score=score, classifier_grad=classifier_grad, gamma=gamma)
     return score + gamma * classifier_grad
-
-
-# The door: what bad input gets. --------------------------------------------------------------------------------------
-
-
-def _samples(x: Array) -> Array:
-    """Refuse what are no floating-point samples, shape (..., d)."""
-    if not hasattr(x, "shape") or len(x.shape) == 0:
-        raise ValueError(f"x must be samples, shape (..., d), got {x!r}")
-    check_floating(x=x)
-    return x
-
-
-def _finite(value: Array, name: str) -> Array:
-    """Refuse NaN and infinity."""
-    xp = array_api_compat.array_namespace(value)
-    if not bool(xp.all(xp.isfinite(value))):
-        raise ValueError(f"not finite: {name}")
-    return value
-
-
-def _checked_times(times: Array) -> np.ndarray:
-    when = np.asarray(to_numpy(times), dtype=np.float64)
-    steps = np.diff(when) if when.ndim == 1 else np.zeros(0)
-    if not steps.size or not (np.all(steps > 0) or np.all(steps < 0)) or not np.all(np.isfinite(when)):
-        raise ValueError(f"times must rise or fall, at least two of them, got {times!r}")
-    return when
-
-
-def _steps(times: Array) -> list[tuple[float, float]]:
-    """Beginning and end of each step, as Python floats, which take the dtype of whatever they meet."""
-    return [*itertools.pairwise(map(float, _checked_times(times)))]
 
 
 # Arrays of either library. -------------------------------------------------------------------------------------------
@@ -778,23 +801,3 @@ def _steps(times: Array) -> list[tuple[float, float]]:
 def _joined(x: Array, last: Array) -> Array:
     """Samples with one more number each."""
     return array_api_compat.array_namespace(x).concat([x, last[..., None]], axis=-1)
-
-
-def _path(states: list[Array]) -> Array:
-    path = array_api_compat.array_namespace(states[0]).stack(states)
-    return _finite(path, "the path: its steps may be too long for this drift")
-
-
-def _pulled_back(function: Field, x: Array, v: Array | None, name: str) -> Array:
-    """The gradient of what a function gives, weighted by v and summed, by torch, in the library of x; v is 1 if None."""
-    import torch  # here, since it takes long to import
-
-    leaf = torch.as_tensor(_samples(x)).detach().clone().requires_grad_()
-    with torch.enable_grad():
-        value = function(leaf)
-    check_shape(name, value, leaf.shape[:-1] if v is None else leaf.shape)
-    if not getattr(value, "requires_grad", False):
-        raise TypeError(f"{name} must be computed from x by torch alone, got {type(value).__name__}")
-    weight = torch.ones_like(value) if v is None else convert(v, like=leaf)
-    (gradient,) = torch.autograd.grad(value, leaf, grad_outputs=weight)
-    return gradient if array_api_compat.is_torch_array(x) else gradient.numpy()

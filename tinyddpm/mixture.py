@@ -13,7 +13,8 @@ import array_api_compat
 import numpy as np
 
 from . import forward
-from .equation import Array, convert, equation, sqrt
+from .arrays import Array, convert, inner, is_tensor, sqrt
+from .equation import equation
 from .forward import Schedule, Step
 
 
@@ -46,7 +47,7 @@ class Mixture:
         if not bool(xp.all(xp.isfinite(self.means))):
             raise ValueError(f"means must be finite, got {means!r}")
 
-    @equation("Bishop 2006, mixtures of Gaussians")
+    @equation("Bishop 2006, Sec. 2.3.9", shapes="x (..., d)", unproved="components")
     def log_prob(self, x: Array) -> Array:
         r"""Log-density, in nats.
 
@@ -62,7 +63,7 @@ class Mixture:
         """
         return _log_sum_exp(self._log_terms(x))
 
-    @equation("Bishop 2006, mixtures of Gaussians", derived_from=[log_prob])
+    @equation("Bishop 2006, Sec. 2.3.9", derived_from=[log_prob], shapes="x (..., d)", unproved="components")
     def score(self, x: Array) -> Array:
         r"""The gradient of the log-density: each component pulls towards its mean, by how responsible it is for x.
 
@@ -89,7 +90,7 @@ class Mixture:
         k = rng.choice(len(weights), size=n, p=weights / weights.sum())
         return forward.reparameterize(means[k], variances[k, None], rng.standard_normal((n, means.shape[-1])))
 
-    @equation("Bishop 2006, mixtures of Gaussians")
+    @equation("Bishop 2006, Sec. 2.3.9", unproved="components")
     def mean(self) -> Array:
         r"""The mean.
 
@@ -102,7 +103,7 @@ class Mixture:
         """
         return (self.weights[..., None] * self.means).sum(-2)
 
-    @equation("Bishop 2006, mixtures of Gaussians", derived_from=[mean])
+    @equation("Bishop 2006, Sec. 2.3.9", derived_from=[mean], unproved="components")
     def var(self) -> Array:
         r"""The variance of each coordinate: the mean of the variances and the variance of the means.
 
@@ -116,7 +117,7 @@ class Mixture:
         spread = (self.means - self.mean()[..., None, :]) ** 2
         return (self.weights[..., None] * (self.variances[..., None] + spread)).sum(-2)
 
-    @equation("derived here", derived_from=[forward.marginal])
+    @equation("derived here", derived_from=[forward.marginal], unproved="components")
     def diffuse(self, alpha_bar: Array) -> Mixture:
         r"""What noising makes of it: the marginal q(x_t), again a mixture.
 
@@ -127,13 +128,37 @@ class Mixture:
         Args:
             alpha_bar: a number in [0, 1], or shape (..., 1) for a batch of times.
         """
-        if isinstance(alpha_bar, int | float) and not 0 <= alpha_bar <= 1:
-            raise ValueError(f"alpha_bar must lie in [0, 1], got {alpha_bar!r}")
-        return self._noised(alpha_bar, 1 - alpha_bar)
+        kept, added = alpha_bar.alpha_bar, alpha_bar.noise_var
+        weights, means, variances = self._like_step(kept)
+        return _trusted(weights, sqrt(inner(kept)) * means, kept * variances + added)
 
-    @equation("derived here", derived_from=[diffuse])
+    @equation("derived here", derived_from=[diffuse, forward.transition], shapes="x_t (..., d)", unproved="components")
+    def bayes(self, x_t: Array, step: Step) -> Mixture:
+        r"""Bayes' rule, component by component: where x was before one step of noising, for one who sees it after.
+
+        $$
+        q(x_{t-1} \mid x_t) = \sum_k r_k(x_t)\,\mathcal N\Big(x_{t-1};\
+        m_k + \frac{\sqrt{\alpha_t}\,v_k}{s_k}\big(x_t - \sqrt{\alpha_t}\,m_k\big),\
+        \frac{v_k \beta_t}{s_k} I\Big), \qquad s_k = \alpha_t v_k + \beta_t
+        $$
+
+        The mixture is the distribution before the step. How responsible each component is for $x_t$, $r_k$, is told by
+        the mixture after it.
+
+        Args:
+            x_t: the sample after the step, shape (..., d).
+            step: the schedule at t, for one time or for a batch of them.
+        """
+        _, means, variances = self._like(x_t)
+        seen = step.alpha * variances + step.beta
+        gain = sqrt(step.alpha) * variances / seen
+        weights = self.diffuse(step.alone)._responsibilities(x_t)
+        means = means + gain[..., None] * (x_t[..., None, :] - sqrt(inner(step.alpha)) * means)
+        return _trusted(weights, means, step.beta * variances / seen + 0 * weights)
+
+    @equation("derived here", derived_from=[bayes, forward.marginal], shapes="x_t (..., d)", unproved="components")
     def posterior(self, x_t: Array, step: Step) -> Mixture:
-        r"""The distribution of x_0 for one who sees x_t: a mixture for each sample.
+        r"""The distribution of x_0 for one who sees x_t: all t steps taken as one, and Bayes' rule.
 
         $$
         q(x_0 \mid x_t) = \sum_k r_k(x_t)\,\mathcal N\Big(x_0;\
@@ -145,9 +170,9 @@ class Mixture:
             x_t: noisy samples, shape (..., d).
             step: the schedule at t, for one time or for a batch of them.
         """
-        return self._given(x_t, step.alpha_bar, step.noise_var)
+        return self.bayes(x_t, step.whole)
 
-    @equation("derived here", derived_from=[posterior])
+    @equation("derived here", derived_from=[posterior], shapes="x_t (..., d)", unproved="components")
     def denoise(self, x_t: Array, step: Step) -> Array:
         r"""The best guess of x_0: what a perfect network would say.
 
@@ -164,7 +189,7 @@ class Mixture:
         """
         return self.posterior(x_t, step).mean()
 
-    @equation("derived here", derived_from=[denoise, forward.predict_noise])
+    @equation("derived here", derived_from=[denoise, forward.predict_noise], shapes="x_t (..., d)", unproved="components")
     def noise(self, x_t: Array, step: Step) -> Array:
         r"""The best guess of the noise: what a perfect network that predicts noise would say.
 
@@ -182,7 +207,7 @@ class Mixture:
         """
         return forward.predict_noise(x_t, self.denoise(x_t, step), step)
 
-    @equation("derived here", derived_from=[diffuse, forward.transition])
+    @equation("derived here", derived_from=[bayes, diffuse], shapes="x_t (..., d)", unproved="components")
     def reverse(self, x_t: Array, step: Step) -> Mixture:
         r"""The true reverse kernel, where x was one step ago for one who sees x_t: a mixture for each sample.
 
@@ -196,7 +221,7 @@ class Mixture:
             x_t: noisy samples, shape (..., d).
             step: the schedule at t, for one time or for a batch of them.
         """
-        return self._noised(step.alpha_bar_prev, step.noise_var_prev)._given(x_t, step.alpha, step.beta)
+        return self.diffuse(step.before).bayes(x_t, step)
 
     def modes(self) -> np.ndarray:
         r"""The peaks of the density: climb from every mean, and count as one what no valley divides.
@@ -229,7 +254,7 @@ class Mixture:
         """The first t at which the diffused mixture has a single peak; None if it has several to the end."""
 
         def merged(t: int) -> bool:
-            return len((self.diffuse(schedule[t].alpha_bar) if t else self).modes()) == 1
+            return len((self.diffuse(schedule[t]) if t else self).modes()) == 1
 
         # More noise never makes a new peak in one dimension, so the first t with a single one can be bisected.
         first = bisect.bisect_left(range(schedule.T + 1), True, key=merged)
@@ -249,7 +274,7 @@ class Mixture:
     def _log_terms(self, x: Array) -> Array:
         """log(w_k N(x; m_k, v_k I)), shape (..., k)."""
         weights, means, variances = self._like(x)
-        if not array_api_compat.is_torch_array(x) and not np.all(variances > 0):
+        if not is_tensor(x) and not np.all(variances > 0):
             raise ValueError("a mixture with a variance of 0 has no density; diffuse it first")
         xp = array_api_compat.array_namespace(x)
         square = ((x[..., None, :] - means) ** 2).sum(-1)
@@ -260,21 +285,9 @@ class Mixture:
         terms = self._log_terms(x)
         return array_api_compat.array_namespace(x).exp(terms - _log_sum_exp(terms)[..., None])
 
-    def _noised(self, kept: Array, added: Array) -> Mixture:
-        """The distribution of sqrt(kept) x + N(0, added I)."""
-        kept, added = _array(kept), _array(added)
-        weights, means, variances = (convert(parameter, like=kept) for parameter in self._parameters)
-        return _trusted(weights, sqrt(kept)[..., None] * means, kept * variances + added)
-
-    def _given(self, y: Array, kept: Array, added: Array) -> Mixture:
-        """The distribution of x given y = sqrt(kept) x + N(0, added I), by Bayes' rule component by component."""
-        _, means, variances = self._like(y)
-        kept, added = convert(kept, like=y), convert(added, like=y)
-        seen = kept * variances + added
-        off = y[..., None, :] - sqrt(kept)[..., None] * means
-        gain = sqrt(kept) * variances / seen
-        weights = self._noised(kept, added)._responsibilities(y)
-        return _trusted(weights, means + gain[..., None] * off, added * variances / seen)
+    def _like_step(self, kept: Array) -> tuple[Array, ...]:
+        """The parameters in the library, dtype and device of a step's numbers; as they are for plain ones."""
+        return tuple(convert(p, like=kept) for p in self._parameters) if hasattr(kept, "shape") else self._parameters
 
 
 def two_classes() -> Mixture:
@@ -303,7 +316,7 @@ def standard_normal(d: int = 1) -> Mixture:
 
 def _array(value: Array) -> Array:
     """As an array, float64 in NumPy; a tensor stays as it is."""
-    return value if array_api_compat.is_torch_array(value) else np.asarray(value, dtype=np.float64)
+    return value if is_tensor(value) else np.asarray(value, dtype=np.float64)
 
 
 def _log_sum_exp(terms: Array) -> Array:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 
-import array_api_compat
 import numpy as np
 
 from . import forward
-from .equation import Array, equation, log, sqrt
-from .forward import Gaussian, Step, check_operands, check_signal, check_variance, reparameterize
+from .arrays import Array, clipped, log, sqrt, where
+from .equation import equation
+from .forward import Gaussian, Step, reparameterize
 
 # Bayes' rule, where it can be counted. -------------------------------------------------------------------------------
 
 
-@equation("Bishop 2006, probability theory")
+@equation("Bishop 2006, Sec. 1.2", shapes="prior (n), likelihood (n, m)", unproved="outcomes")
 def joint(prior: Array, likelihood: Array) -> np.ndarray:
     r"""The joint probability of a cause and what is seen: the product rule.
 
@@ -26,37 +26,29 @@ def joint(prior: Array, likelihood: Array) -> np.ndarray:
     p(x, y) = p(y \mid x)\,p(x)
     $$
 
-    Args:
-        prior: p(x), shape (n,), sums to 1.
-        likelihood: p(y given x), shape (n, m), every row sums to 1.
-
     Returns:
         p(x, y), shape (n, m).
     """
-    prior, likelihood = check_probabilities(prior=prior), check_probabilities(likelihood=likelihood)
-    if prior.ndim != 1 or likelihood.ndim != 2 or len(prior) != len(likelihood):
-        raise ValueError(f"likelihood needs a row for each cause: {likelihood.shape} for prior {prior.shape}")
     return prior[:, None] * likelihood
 
 
-@equation("Bishop 2006, probability theory", derived_from=[joint])
+@equation("Bishop 2006, Sec. 1.2", derived_from=[joint], shapes="joint (n, m)", unproved="outcomes")
 def marginalize(joint: Array, axis: int) -> np.ndarray:
     r"""Forget one of two variables by summing over it: the sum rule.
 
     $$
     p(y) = \sum_x p(x, y)
     $$
-
-    Args:
-        joint: p(x, y), shape (n, m), sums to 1.
-        axis: the variable to forget: 0 for x, 1 for y.
     """
-    joint = np.asarray(joint, dtype=np.float64)
-    check_probabilities(joint=joint.ravel())
     return joint.sum(axis=axis)
 
 
-@equation("Bishop 2006, probability theory", derived_from=[joint, marginalize])
+@equation(
+    "Bishop 2006, Sec. 1.2",
+    derived_from=[joint, marginalize],
+    shapes="prior (n), likelihood (n, m)",
+    unproved="outcomes",
+)
 def total_probability(prior: Array, likelihood: Array) -> np.ndarray:
     r"""How probable is what is seen, over all the causes it may have.
 
@@ -64,17 +56,19 @@ def total_probability(prior: Array, likelihood: Array) -> np.ndarray:
     p(y) = \sum_x p(y \mid x)\,p(x)
     $$
 
-    Args:
-        prior: p(x), shape (n,), sums to 1.
-        likelihood: p(y given x), shape (n, m), every row sums to 1.
-
     Returns:
         p(y), shape (m,).
     """
     return marginalize(joint(prior, likelihood), axis=0)
 
 
-@equation("Bishop 2006, probability theory", derived_from=[joint, total_probability])
+@equation(
+    "Bishop 2006, Sec. 1.2",
+    derived_from=[joint, total_probability],
+    require={"p(y) must be above 0 for every y": "prior @ likelihood > 0"},
+    shapes="prior (n), likelihood (n, m)",
+    unproved="outcomes",
+)
 def bayes(prior: Array, likelihood: Array) -> np.ndarray:
     r"""The posterior: how probable each cause is once something has been seen.
 
@@ -82,26 +76,23 @@ def bayes(prior: Array, likelihood: Array) -> np.ndarray:
     p(x \mid y) = \frac{p(y \mid x)\,p(x)}{p(y)}
     $$
 
-    Args:
-        prior: p(x), shape (n,), sums to 1.
-        likelihood: p(y given x), shape (n, m), every row sums to 1.
-
     Returns:
         p(x given y), shape (n, m), every column sums to 1.
 
     Raises:
         ValueError: when something that can be seen has probability 0: given the impossible, nothing is known.
     """
-    seen = total_probability(prior, likelihood)
-    if not np.all(seen > 0):
-        raise ValueError(f"p(y) must be above 0 for every y, got {seen}")
-    return joint(prior, likelihood) / seen
+    return joint(prior, likelihood) / total_probability(prior, likelihood)
 
 
 # One step back. ------------------------------------------------------------------------------------------------------
 
 
-@equation("Luo 2022, Eqs. 71-84", derived_from=[forward.transition, forward.marginal])
+@equation(
+    "Luo 2022, Eqs. 71-84",
+    derived_from=[forward.transition, forward.marginal],
+    where={"step.noise_var_prev": "(0, 1]"},
+)
 def precision(step: Step) -> Array:
     r"""The precision, one over the variance, of the forward posterior: what completing the square leaves.
 
@@ -109,15 +100,9 @@ def precision(step: Step) -> Array:
     \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}
     $$
 
-    Args:
-        step: the schedule at t > 1; at t = 1 the precision is infinite (an array gets ``inf``).
-
     Raises:
-        ValueError: at t = 1, for a step of Python floats.
+        ValueError: at t = 1, where the variance is 0 and the precision infinite.
     """
-    check_operands(step=step)
-    if isinstance(step.noise_var_prev, float) and step.noise_var_prev == 0:
-        raise ValueError("step must be at t > 1: at t = 1 the variance is 0 and the precision infinite")
     return step.alpha / step.beta + 1 / step.noise_var_prev
 
 
@@ -128,11 +113,7 @@ def variance(step: Step) -> Array:
     $$
     \tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t
     $$
-
-    Args:
-        step: the schedule at t.
     """
-    check_operands(step=step)
     return step.noise_var_prev / step.noise_var * step.beta
 
 
@@ -144,13 +125,7 @@ def mean(x_t: Array, x_0: Array, step: Step) -> Array:
     \tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0
                 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t
     $$
-
-    Args:
-        x_t: noisy sample, any shape.
-        x_0: clean sample, or a prediction, broadcastable with ``x_t``.
-        step: the schedule at t.
     """
-    check_operands(x_t=x_t, x_0=x_0, step=step)
     return (sqrt(step.alpha_bar_prev) * step.beta * x_0 + sqrt(step.alpha) * step.noise_var_prev * x_t) / step.noise_var
 
 
@@ -161,33 +136,24 @@ def posterior(x_t: Array, x_0: Array, step: Step) -> Gaussian:
     $$
     q(x_{t-1} \mid x_t, x_0) = \mathcal N\big(x_{t-1};\ \tilde\mu_t,\ \tilde\beta_t I\big)
     $$
-
-    Args:
-        x_t: noisy sample, any shape.
-        x_0: clean sample, or a prediction, broadcastable with ``x_t``.
-        step: the schedule at t.
     """
     return Gaussian(mean(x_t, x_0, step), variance(step))
 
 
-@equation("Ho et al. 2020, Eq. 11", derived_from=[mean, forward.predict_x0])
+@equation("Ho et al. 2020, Eq. 11", derived_from=[mean, forward.predict_x0], where={"step.alpha": "(0, 1]"})
 def mean_from_noise(x_t: Array, noise: Array, step: Step) -> Array:
     r"""The same mean, with the noise in the place of x_0.
 
     $$
     \tilde\mu_t = \frac{1}{\sqrt{\alpha_t}}\Big(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\Big)
     $$
-
-    Args:
-        x_t: noisy sample, any shape.
-        noise: the noise in it, or a prediction, broadcastable with ``x_t``.
-        step: the schedule at t; its alpha must be above 0.
     """
-    check_operands(x_t=x_t, noise=noise, step=step)
-    return (x_t - step.beta / sqrt(step.noise_var) * noise) / sqrt(check_signal(alpha=step.alpha))
+    return (x_t - step.beta / sqrt(step.noise_var) * noise) / sqrt(step.alpha)
 
 
-@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[mean_from_noise])
+@equation(
+    "Luo 2022, Three Equivalent Interpretations", derived_from=[mean_from_noise], where={"step.alpha": "(0, 1]"}
+)
 def mean_from_score(x_t: Array, score: Array, step: Step) -> Array:
     r"""The mean of one step back, with the score, the gradient of log q(x_t), in the place of the noise.
 
@@ -196,14 +162,8 @@ def mean_from_score(x_t: Array, score: Array, step: Step) -> Array:
     $$
 
     With the score of q(x_t) it is the mean of q(x_{t-1} given x_t); with that of q(x_t given x_0), the posterior's.
-
-    Args:
-        x_t: noisy sample, any shape.
-        score: the score at ``x_t``, or a prediction, broadcastable with ``x_t``.
-        step: the schedule at t; its alpha must be above 0.
     """
-    check_operands(x_t=x_t, score=score, step=step)
-    return (x_t + step.beta * score) / sqrt(check_signal(alpha=step.alpha))
+    return (x_t + step.beta * score) / sqrt(step.alpha)
 
 
 @equation("derived here", derived_from=[mean, forward.x0_from_velocity])
@@ -213,20 +173,14 @@ def mean_from_velocity(x_t: Array, velocity: Array, step: Step) -> Array:
     $$
     \tilde\mu_t = \sqrt{\alpha_t}\,x_t - \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{\sqrt{1-\bar\alpha_t}}\,v
     $$
-
-    Args:
-        x_t: noisy sample, any shape.
-        velocity: its velocity, or a prediction, broadcastable with ``x_t``.
-        step: the schedule at t.
     """
-    check_operands(x_t=x_t, velocity=velocity, step=step)
     return sqrt(step.alpha) * x_t - sqrt(step.alpha_bar_prev / step.noise_var) * step.beta * velocity
 
 
 # Which variance? -----------------------------------------------------------------------------------------------------
 
 
-@equation("Ho et al. 2020, Sec. 3.2", derived_from=[forward.marginal, forward.transition])
+@equation("derived here", derived_from=[forward.marginal, forward.transition])
 def optimal_variance(step: Step, data_var: Array) -> Array:
     r"""The true variance of x_{t-1} given x_t alone, for data from $\mathcal N(\mu, \sigma_0^2 I)$.
 
@@ -236,13 +190,7 @@ def optimal_variance(step: Step, data_var: Array) -> Array:
     $$
 
     It is $\tilde\beta_t$ when the data is one point and $\beta_t$ when the data has variance 1.
-
-    Args:
-        step: the schedule at t.
-        data_var: variance of the data, at least 0.
     """
-    check_operands(step=step, data_var=data_var)
-    check_variance(data_var=data_var)
     before = step.alpha_bar_prev * data_var + step.noise_var_prev
     return step.beta * before / (step.alpha_bar * data_var + step.noise_var)
 
@@ -254,9 +202,6 @@ def entropy_bounds(step: Step) -> tuple[Array, Array]:
     $$
     H_{\min} = \frac{1}{2}\log\big(2\pi e\,\tilde\beta_t\big), \quad H_{\max} = \frac{1}{2}\log\big(2\pi e\,\beta_t\big)
     $$
-
-    Args:
-        step: the schedule at t.
 
     Returns:
         Both bounds in nats; the lower one is minus infinity at t = 1.
@@ -273,16 +218,19 @@ def interpolated_variance(v: Array, step: Step) -> Array:
     $$
 
     Written with powers it is right at t = 1 too, where the logarithm of $\tilde\beta_1 = 0$ is not finite.
-
-    Args:
-        v: 0 for the smaller variance, 1 for the larger one, any shape.
-        step: the schedule at t.
     """
-    check_operands(v=v, step=step)
     return step.beta**v * variance(step) ** (1 - v)
 
 
-@equation("Bao et al. 2022, Theorem 1", derived_from=[variance, mean_from_score])
+@equation(
+    "Bao et al. 2022, Theorem 1",
+    derived_from=[variance, mean_from_score],
+    where={"step.alpha": "(0, 1]"},
+    require={
+        "mean_square_score must not be so large that the variance is negative": "mean_square_score * step.noise_var"
+        " <= 1 + step.alpha * step.noise_var_prev / step.beta"
+    },
+)
 def analytic_variance(step: Step, mean_square_score: Array) -> Array:
     r"""The best variance for the best mean, from how large the score is on average.
 
@@ -293,66 +241,83 @@ def analytic_variance(step: Step, mean_square_score: Array) -> Array:
     $$
 
     The bracket is $\beta_t / \sqrt{\alpha_t (1-\bar\alpha_t)}$, which the code uses: fewer digits cancel.
-
-    Args:
-        step: the schedule at t; its alpha must be above 0.
-        mean_square_score: $\Gamma_t$, the mean of the squared score over samples and coordinates.
     """
-    check_operands(step=step, mean_square_score=mean_square_score)
-    spread = step.beta**2 / (check_signal(alpha=step.alpha) * step.noise_var)
+    spread = step.beta**2 / (step.alpha * step.noise_var)
     return variance(step) + spread * (1 - step.noise_var * mean_square_score)
 
 
 # Sampling. -----------------------------------------------------------------------------------------------------------
 
 
-@equation("Ho et al. 2020, Alg. 2", derived_from=[mean_from_noise, forward.reparameterize])
+@equation("Ho et al. 2020, Alg. 2", derived_from=[mean, forward.reparameterize], where={"var": "[0, inf)"})
+def sampling_step(x_t: Array, x_0: Array, z: Array, step: Step, var: Array) -> Array:
+    r"""One step of sampling from a predicted x_0: the posterior's mean and fresh noise, but none at t = 1.
+
+    $$
+    x_{t-1} = \tilde\mu_t + \sigma_t\,z, \qquad z = 0 \text{ at } t = 1
+    $$
+
+    It holds where alpha is 0 too, where the noise tells nothing of x_0.
+    """
+    back = mean(x_t, x_0, step)
+    return where(step.noise_var_prev == 0, back, reparameterize(back, var, z))
+
+
+@equation(
+    "Ho et al. 2020, Alg. 2",
+    derived_from=[sampling_step, mean_from_noise],
+    where={"step.alpha": "(0, 1]", "var": "[0, inf)"},
+)
 def ancestral_step(x_t: Array, noise: Array, z: Array, step: Step, var: Array, clip: float | None = None) -> Array:
-    r"""One step of sampling: the posterior's mean for the predicted noise, and fresh noise, but none at t = 1.
+    r"""The same step, as it is printed: from the predicted noise.
 
     $$
     x_{t-1} = \frac{1}{\sqrt{\alpha_t}}\Big(x_t - \frac{1-\alpha_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\Big)
     + \sigma_t\,z, \qquad z = 0 \text{ at } t = 1
     $$
 
-    Args:
-        x_t: noisy sample, any shape.
-        noise: the noise predicted in it, broadcastable with ``x_t``.
-        z: fresh standard normal noise, in the shape of ``x_t``.
-        step: the schedule at t.
-        var: $\sigma_t^2$, such as ``step.beta`` or ``variance(step)``.
-        clip: if given, the predicted x_0 is first clipped to [-clip, clip], as the released code of DDPM does.
+    With ``clip`` the predicted x_0 is first clipped to [-clip, clip], as in the released code of DDPM.
     """
-    check_operands(x_t=x_t, noise=noise, z=z, var=var, step=step)
-    if clip is None:
-        centre = mean_from_noise(x_t, noise, step)
-    else:
-        centre = mean(x_t, _clipped(forward.predict_x0(x_t, noise, step), clip), step)
-    return reparameterize(centre, var, _silent_at_the_end(z, step))
+    x_0 = forward.predict_x0(x_t, noise, step)
+    return sampling_step(x_t, x_0 if clip is None else clipped(x_0, -clip, clip), z, step, var)
 
 
-@equation("DDIM, Eq. 16", derived_from=[variance])
-def ddim_sigma(alpha_bar_t: Array, alpha_bar_s: Array, eta: Array) -> Array:
+@equation("DDIM, Eq. 16", derived_from=[variance], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
+def ddim_sigma(step: Step, step_s: Step, eta: Array) -> Array:
     r"""DDIM's standard deviation of a step from t back to s: eta = 1 is DDPM's smaller variance, eta = 0 is none.
 
     $$
     \sigma = \eta\,\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\,\sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}
     $$
 
-    Args:
-        alpha_bar_t: alpha_bar at t, below 1.
-        alpha_bar_s: alpha_bar at s < t, at least ``alpha_bar_t``; 1 for s = 0.
-        eta: how much of the noise is fresh, in [0, 1].
-
     Returns:
         A standard deviation, not a variance, as in the paper.
     """
-    _check_ddim(alpha_bar_t=alpha_bar_t, alpha_bar_s=alpha_bar_s, eta=eta)
-    return eta * sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) * sqrt(1 - alpha_bar_t / alpha_bar_s)
+    return eta * sqrt(step_s.noise_var / step.noise_var * step.since(step_s).beta)
 
 
-@equation("DDIM, Eq. 12", derived_from=[ddim_sigma, forward.predict_x0, forward.diffuse])
-def ddim_step(x_t: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_s: Array, eta: Array) -> Array:
+@equation("DDIM, Eq. 12", derived_from=[ddim_sigma], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
+def ddim_renoise(x_0: Array, noise: Array, z: Array, step: Step, step_s: Step, eta: Array) -> Array:
+    r"""The second half of DDIM's step: a predicted x_0 is noised again to s, in part with the noise that it had at t.
+
+    $$
+    x_s = \sqrt{\bar\alpha_s}\,x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\,\epsilon + \sigma z
+    $$
+
+    The code writes $1-\bar\alpha_s-\sigma^2$ as a sum of what is never negative: the difference could round below 0.
+    """
+    sigma, same = ddim_sigma(step, step_s, eta), step_s.noise_var / step.noise_var * step.since(step_s).alpha
+    kept = step_s.noise_var * (1 - eta**2 + eta**2 * same)
+    return sqrt(step_s.alpha_bar) * x_0 + sqrt(kept) * noise + sigma * z
+
+
+@equation(
+    "DDIM, Eq. 12",
+    derived_from=[ddim_renoise, forward.predict_x0],
+    require=forward.EARLIER,
+    where={"step.alpha_bar": "(0, 1]"},
+)
+def ddim_step(x_t: Array, noise: Array, z: Array, step: Step, step_s: Step, eta: Array) -> Array:
     r"""DDIM's step from t back to s: predict x_0, then noise it again to s, in part with the same noise.
 
     $$
@@ -360,29 +325,13 @@ def ddim_step(x_t: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_
     + \sqrt{1-\bar\alpha_s-\sigma^2}\,\epsilon + \sigma z
     $$
 
-    Args:
-        x_t: noisy sample, any shape.
-        noise: the noise predicted in it, broadcastable with ``x_t``.
-        z: fresh standard normal noise, in the shape of ``x_t``.
-        alpha_bar_t: alpha_bar at t, in (0, 1).
-        alpha_bar_s: alpha_bar at s < t, at least ``alpha_bar_t``; 1 for s = 0.
-        eta: how much of the noise is fresh, in [0, 1].
+    It is `ddim_renoise` of the x_0 that the noise predicts.
     """
-    check_operands(x_t=x_t, noise=noise, z=z, alpha_bar_t=alpha_bar_t, alpha_bar_s=alpha_bar_s, eta=eta)
-    x_0 = (x_t - sqrt(1 - alpha_bar_t) * noise) / sqrt(check_signal(alpha_bar_t=alpha_bar_t))
-    return ddim_renoise(x_0, noise, z, alpha_bar_t, alpha_bar_s, eta)
+    return ddim_renoise(forward.predict_x0(x_t, noise, step), noise, z, step, step_s, eta)
 
 
-def ddim_renoise(x_0: Array, noise: Array, z: Array, alpha_bar_t: Array, alpha_bar_s: Array, eta: Array) -> Array:
-    """The second half of `ddim_step`, from a predicted x_0; it holds where alpha_bar_t is 0 too."""
-    sigma = ddim_sigma(alpha_bar_t, alpha_bar_s, eta)
-    # 1 - alpha_bar_s - sigma^2, as a sum of what is never negative: the difference could round below 0
-    old = (1 - alpha_bar_s) * (1 - eta**2 + eta**2 * (1 - alpha_bar_s) / (1 - alpha_bar_t) * alpha_bar_t / alpha_bar_s)
-    return sqrt(alpha_bar_s) * x_0 + sqrt(old) * noise + sigma * z
-
-
-@equation("DDIM, Eq. 13", derived_from=[ddim_step])
-def ddim_encode_step(x_s: Array, noise: Array, alpha_bar_s: Array, alpha_bar_t: Array) -> Array:
+@equation("DDIM, Eq. 13", derived_from=[ddim_step], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
+def ddim_encode_step(x_s: Array, noise: Array, step_s: Step, step: Step) -> Array:
     r"""DDIM without fresh noise, run forwards: from s to a later t. It encodes a picture into its own noise.
 
     $$
@@ -390,55 +339,8 @@ def ddim_encode_step(x_s: Array, noise: Array, alpha_bar_s: Array, alpha_bar_t: 
     + \Bigg(\sqrt{\frac{1-\bar\alpha_t}{\bar\alpha_t}} - \sqrt{\frac{1-\bar\alpha_s}{\bar\alpha_s}}\Bigg)\,\epsilon\Bigg)
     $$
 
-    Args:
-        x_s: the sample at s, any shape.
-        noise: the noise predicted in it, broadcastable with ``x_s``.
-        alpha_bar_s: alpha_bar at s, in (0, 1].
-        alpha_bar_t: alpha_bar at t > s, at most ``alpha_bar_s``.
+    The code brings the difference of the two roots to one fraction, where no digits cancel.
     """
-    check_operands(x_s=x_s, noise=noise, alpha_bar_s=alpha_bar_s, alpha_bar_t=alpha_bar_t)
-    shrink = sqrt(alpha_bar_t / check_signal(alpha_bar_s=alpha_bar_s))
-    return shrink * x_s + (sqrt(1 - alpha_bar_t) - shrink * sqrt(1 - alpha_bar_s)) * noise
-
-
-# The door: what bad input gets. --------------------------------------------------------------------------------------
-
-
-def check_probabilities(**distribution: Array) -> np.ndarray:
-    """Refuse what does not sum to 1 over the last axis, by name; gives it back in float64.
-
-    Raises:
-        ValueError: when a probability is negative or NaN, or they do not sum to 1.
-    """
-    ((name, value),) = distribution.items()
-    p = np.asarray(value, dtype=np.float64)
-    if p.ndim == 0 or not np.all(p >= 0) or not np.allclose(p.sum(axis=-1), 1, rtol=0, atol=1e-9):
-        raise ValueError(f"{name} must be probabilities that sum to 1, got {value!r}")
-    return p
-
-
-def _check_ddim(**coefficients: Array) -> None:
-    """Tensors are not read: that could stall their device."""
-    host = {name: value for name, value in coefficients.items() if isinstance(value, int | float | np.ndarray)}
-    for name, value in host.items():
-        if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
-            raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
-    t, s = host.get("alpha_bar_t", 0.0), host.get("alpha_bar_s", 1.0)
-    if not np.all(np.asarray(t) <= s) or np.any(np.asarray(t) == 1):
-        raise ValueError(f"alpha_bar_t must be below 1 and at most alpha_bar_s, got {t!r} and {s!r}")
-
-
-def _silent_at_the_end(z: Array, step: Step) -> Array:
-    """The noise, or zeros where the step is the last one, t = 1."""
-    last = step.noise_var_prev == 0
-    if isinstance(last, bool):
-        return 0 * z if last else z
-    return z * ~last
-
-
-def _clipped(x: Array, bound: float) -> Array:
-    if not bound > 0:
-        raise ValueError(f"clip must be above 0, got {bound!r}")
-    if isinstance(x, int | float):
-        return float(np.clip(x, -bound, bound))
-    return array_api_compat.array_namespace(x).clip(x, -bound, bound)
+    jump = step.since(step_s)
+    gain = jump.beta / (sqrt(step.noise_var) + sqrt(jump.alpha * step_s.noise_var))
+    return sqrt(jump.alpha) * x_s + gain * noise

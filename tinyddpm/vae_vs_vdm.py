@@ -15,7 +15,8 @@ import numpy as np
 
 from . import elbo, forward
 from .elbo import gaussian_kl
-from .equation import Array, equation, sqrt
+from .arrays import Array, sqrt
+from .equation import equation
 from .forward import Schedule, Step, reparameterize
 from .mixture import Mixture
 
@@ -46,10 +47,20 @@ class Linear(NamedTuple):
         return z @ self.weight.T + self.bias
 
 
+VECTORS = "mean_q (..., d), cov_q (d, d) or 0, mean_p (..., d) or (d) or 0, cov_p (d, d)"
+"""The shapes of two normal distributions of vectors."""
+
+
 # Normal distributions with full covariances. -------------------------------------------------------------------------
 
 
-@equation("Bishop 2006, the Gaussian distribution", derived_from=[elbo.gaussian_log_prob])
+@equation(
+    "Bishop 2006, Sec. 2.3",
+    derived_from=[elbo.gaussian_log_prob],
+    where={"mean_q": "table real", "mean_p": "table real", "cov_q": "table real"},
+    shapes=VECTORS,
+    unproved="matrices",
+)
 def expected_log_prob(mean_q: Array, cov_q: Array, mean_p: Array, cov_p: Array) -> Array:
     r"""The mean of log p under q, for two normal distributions of vectors.
 
@@ -69,16 +80,20 @@ def expected_log_prob(mean_q: Array, cov_q: Array, mean_p: Array, cov_p: Array) 
     Returns:
         Shape (...).
     """
-    cov_p = _covariance("cov_p", cov_p)
-    _check_vectors(len(cov_p), cov_q, mean_q, mean_p)
-    off = np.asarray(mean_q - mean_p)
+    off = mean_q - mean_p
     half = np.linalg.cholesky(cov_p)
     square = (np.linalg.solve(half, off[..., None])[..., 0] ** 2).sum(-1)
     spread = np.trace(np.linalg.solve(cov_p, cov_q + np.zeros_like(cov_p)))
     return -(2 * np.log(np.diag(half)).sum() + len(cov_p) * math.log(2 * math.pi) + spread + square) / 2
 
 
-@equation("Luo 2022, Eq. 86", derived_from=[expected_log_prob, gaussian_kl])
+@equation(
+    "Luo 2022, Eq. 86",
+    derived_from=[expected_log_prob, gaussian_kl],
+    where={"mean_q": "table real", "mean_p": "table real"},
+    shapes=VECTORS,
+    unproved="matrices",
+)
 def normal_kl(mean_q: Array, cov_q: Array, mean_p: Array, cov_p: Array) -> Array:
     r"""Divergence between two normal distributions of vectors.
 
@@ -96,7 +111,7 @@ def normal_kl(mean_q: Array, cov_q: Array, mean_p: Array, cov_p: Array) -> Array
     Returns:
         Shape (...).
     """
-    return _neg_entropy(_covariance("cov_q", cov_q)) - expected_log_prob(mean_q, cov_q, mean_p, cov_p)
+    return _neg_entropy(cov_q) - expected_log_prob(mean_q, cov_q, mean_p, cov_p)
 
 
 # One latent: the VAE. ------------------------------------------------------------------------------------------------
@@ -162,7 +177,13 @@ class LinearVAE:
         """p(x given z)."""
         return Linear(self.W, self.b, self.var * np.eye(len(self.b)))
 
-    @equation("Tipping & Bishop 1999, probability model", derived_from=[expected_log_prob])
+    @equation(
+        "Tipping & Bishop 1999, probability model",
+        derived_from=[expected_log_prob],
+        where={"x": "table real"},
+        shapes="x (..., d)",
+        unproved="matrices",
+    )
     def log_prob(self, x: Array) -> Array:
         r"""The evidence: z is integrated out, and what is left is a Gaussian.
 
@@ -178,7 +199,13 @@ class LinearVAE:
         """
         return expected_log_prob(x, 0.0, *self.decoder(_standard(self.W.shape[1])))
 
-    @equation("Tipping & Bishop 1999, probability model", derived_from=[log_prob])
+    @equation(
+        "Tipping & Bishop 1999, probability model",
+        derived_from=[log_prob],
+        where={"x": "table real"},
+        shapes="x (..., d)",
+        unproved="matrices",
+    )
     def posterior(self, x: Array) -> Normal:
         r"""The true posterior, which the encoder imitates.
 
@@ -192,7 +219,13 @@ class LinearVAE:
         M = self.W.T @ self.W + self.var * np.eye(self.W.shape[1])
         return Normal((x - self.b) @ np.linalg.solve(M, self.W.T).T, self.var * np.linalg.inv(M))
 
-    @equation("Kingma & Welling 2014, Eq. 3", derived_from=[log_prob, vae_elbo, normal_kl])
+    @equation(
+        "Kingma & Welling 2014, Eq. 3",
+        derived_from=[log_prob, vae_elbo, normal_kl],
+        where={"x": "table real", "mean": "table real"},
+        shapes="x (..., d), mean (..., k) or (k), cov (k, k)",
+        unproved="matrices",
+    )
     def elbo(self, x: Array, mean: Array, cov: Array) -> Array:
         r"""The bound for any Gaussian encoder; for the true posterior it is log p(x), for any other less by their divergence.
 
@@ -208,7 +241,7 @@ class LinearVAE:
         Returns:
             Shape (...).
         """
-        seen = Linear(self.W, self.b, np.zeros((len(self.b),) * 2))(Normal(np.asarray(mean), np.asarray(cov)))
+        seen = Linear(self.W, self.b, np.zeros((len(self.b),) * 2))(Normal(mean, cov))
         prior = _standard(self.W.shape[1])
         return expected_log_prob(x, seen.cov, seen.mean, self.decoder.cov) - normal_kl(mean, cov, *prior)
 
@@ -262,7 +295,13 @@ class Chain:
             known.append(step(known[-1]))
         return known
 
-    @equation("Luo 2022, Eqs. 1 and 23", derived_from=[expected_log_prob])
+    @equation(
+        "Luo 2022, Eqs. 1 and 23",
+        derived_from=[expected_log_prob],
+        where={"x": "table real"},
+        shapes="x (..., d)",
+        unproved="matrices",
+    )
     def log_prob(self, x: Array) -> Array:
         r"""The evidence: the prior, pushed through all decoders.
 
@@ -279,10 +318,16 @@ class Chain:
         z = self.prior
         for step in reversed(self.decoder):
             z = step(z)
-        return expected_log_prob(np.asarray(x, dtype=np.float64), 0.0, *z)
+        return expected_log_prob(x, 0.0, *z)
 
 
-@equation("Luo 2022, Eqs. 25-29", derived_from=[elbo.elbo, Chain.log_prob, expected_log_prob])
+@equation(
+    "Luo 2022, Eqs. 25-29",
+    derived_from=[elbo.elbo, Chain.log_prob, expected_log_prob],
+    where={"x": "table real"},
+    shapes="x (..., d)",
+    unproved="matrices",
+)
 def hierarchical_elbo(chain: Chain, x: Array) -> Array:
     r"""The bound of a chain of latents, term by term as it stands: no decomposition, no Bayes.
 
@@ -307,7 +352,13 @@ def hierarchical_elbo(chain: Chain, x: Array) -> Array:
     return total
 
 
-@equation("Luo 2022, Eqs. 34-45", derived_from=[hierarchical_elbo, elbo.consistency])
+@equation(
+    "Luo 2022, Eqs. 34-44",
+    derived_from=[hierarchical_elbo, elbo.consistency],
+    where={"x": "table real"},
+    shapes="x (..., d)",
+    unproved="matrices",
+)
 def consistency_elbo(chain: Chain, x: Array) -> Array:
     r"""The first decomposition: at every z_t, what comes from below should agree with what comes from above.
 
@@ -343,7 +394,13 @@ def consistency_elbo(chain: Chain, x: Array) -> Array:
     return total
 
 
-@equation("Luo 2022, Eqs. 47-58; Ho et al. 2020, Eq. 5", derived_from=[hierarchical_elbo, elbo.denoising_matching])
+@equation(
+    "Luo 2022, Eqs. 47-58; Ho et al. 2020, Eq. 5",
+    derived_from=[hierarchical_elbo, elbo.denoising_matching],
+    where={"x": "table real"},
+    shapes="x (..., d)",
+    unproved="matrices",
+)
 def denoising_elbo(chain: Chain, x: Array) -> Array:
     r"""The second decomposition: a step back should be the one of somebody who knows x.
 
@@ -376,8 +433,8 @@ def denoising_elbo(chain: Chain, x: Array) -> Array:
 # A chain that is not learned: the diffusion model. -------------------------------------------------------------------
 
 
-@equation("Luo 2022, Eqs. 30-33", derived_from=[forward.transition, forward.marginal])
-def as_vdm(chain: Chain, kept: float = 0.01) -> Schedule:
+@equation("Luo 2022, Eqs. 30-33", derived_from=[forward.transition, forward.marginal], unproved="matrices")
+def as_vdm(chain: Chain, alpha_bar_max: float = 0.01) -> Schedule:
     r"""Read a chain as a diffusion model, which is a hierarchical VAE under three restrictions.
 
     $$
@@ -387,7 +444,7 @@ def as_vdm(chain: Chain, kept: float = 0.01) -> Schedule:
 
     Args:
         chain: T latents.
-        kept: the largest alpha_bar_T at which the end still counts as pure noise.
+        alpha_bar_max: the largest alpha_bar_T at which the end still counts as pure noise.
 
     Returns:
         Its schedule.
@@ -410,12 +467,18 @@ def as_vdm(chain: Chain, kept: float = 0.01) -> Schedule:
     left = schedule[chain.T].alpha_bar
     if not all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(chain.prior, _standard(d), strict=True)):
         raise ValueError(f"the prior must be N(0, I), got {chain.prior}")
-    if left > kept:
-        raise ValueError(f"z_T must be pure noise: alpha_bar_T must be at most {kept}, got {left:.3g}")
+    if left > alpha_bar_max:
+        raise ValueError(f"z_T must be pure noise: alpha_bar_T must be at most {alpha_bar_max}, got {left:.3g}")
     return schedule
 
 
-@equation("derived here", derived_from=[as_vdm, forward.transition, LinearVAE.posterior])
+@equation(
+    "derived here",
+    derived_from=[as_vdm, forward.transition, LinearVAE.posterior],
+    where={"mean": "table real"},
+    shapes="mean (d), cov (d, d)",
+    unproved="matrices",
+)
 def ideal_chain(schedule: Schedule, mean: Array, cov: Array) -> Chain:
     r"""The diffusion model that knows its Gaussian data: every step back is the true one. Only the start from noise is off.
 
@@ -428,8 +491,8 @@ def ideal_chain(schedule: Schedule, mean: Array, cov: Array) -> Chain:
         mean: of the data, shape (d,).
         cov: of the data, shape (d, d), positive definite.
     """
-    eye, cov = np.eye(len(mean)), _covariance("cov", cov, len(mean))
-    encoder, decoder, data = [], [], Normal(_float(mean), cov)
+    eye = np.eye(len(mean))
+    encoder, decoder, data = [], [], Normal(mean, cov)
     for step in schedule:
         down = Linear(math.sqrt(step.alpha) * eye, np.zeros(len(eye)), step.beta * eye)
         noised = down(data)
@@ -459,7 +522,13 @@ def one_step_elbo(log_likelihood: Array, x_0: Array, step: Step) -> Array:
     return vae_elbo(log_likelihood, *forward.marginal(x_0, step))
 
 
-@equation("Ho et al. 2020, Eq. 16", derived_from=[elbo.vlb, Mixture.reverse, elbo.gaussian_entropy])
+@equation(
+    "Ho et al. 2020, Eq. 16",
+    derived_from=[elbo.vlb, Mixture.reverse, elbo.gaussian_entropy],
+    where={"variance": ("shared", "each")},
+    require={"mixture must be a single one in one dimension": "mixture.means.ndim == 2 and mixture.means.shape[1] == 1"},
+    unproved="integral",
+)
 def elbo_gap(mixture: Mixture, schedule: Schedule, variance: str = "shared") -> float:
     r"""What T Gaussian steps still lose on a mixture, when each has the right mean and the best variance.
 
@@ -481,11 +550,10 @@ def elbo_gap(mixture: Mixture, schedule: Schedule, variance: str = "shared") -> 
     Returns:
         In nats, at least 0.
     """
-    _check_gap(mixture, variance)
     x, weight = _grid(mixture)
     loss = weight @ mixture.log_prob(x)
     for step in schedule:
-        x, weight = _grid(mixture.diffuse(step.alpha_bar))
+        x, weight = _grid(mixture.diffuse(step))
         back = mixture.reverse(x, step).var()[:, 0]
         log_var = math.log(weight @ back) if variance == "shared" else weight @ np.log(back)
         loss += (log_var - math.log(step.beta)) / 2
@@ -495,7 +563,7 @@ def elbo_gap(mixture: Mixture, schedule: Schedule, variance: str = "shared") -> 
 # How to differentiate a mean. ----------------------------------------------------------------------------------------
 
 
-@equation("Kingma & Welling 2014, Sec. 2.4", derived_from=[reparameterize])
+@equation("Kingma & Welling 2014, Sec. 2.4", derived_from=[reparameterize], unproved="function")
 def reparameterized_gradient(
     df: Callable[[Array], Array], mean: Array, var: Array, noise: Array
 ) -> tuple[Array, Array]:
@@ -520,7 +588,7 @@ def reparameterized_gradient(
     return slope, slope * noise / (2 * sqrt(var))
 
 
-@equation("Kingma & Welling 2014, the score-function estimator", derived_from=[elbo.gaussian_log_prob])
+@equation("Kingma & Welling 2014, Sec. 2.2", derived_from=[elbo.gaussian_log_prob], unproved="function")
 def score_function_gradient(f: Callable[[Array], Array], mean: Array, var: Array, noise: Array) -> tuple[Array, Array]:
     r"""The same gradient without a derivative of f: weigh each sample by how its log-density changes.
 
@@ -589,20 +657,6 @@ def _grid(mixture: Mixture, n: int = 2001) -> tuple[np.ndarray, np.ndarray]:
     z = np.linspace(-12, 12, n)[:, None]
     weight = mixture.weights * np.exp(-(z**2) / 2) * (z[1] - z[0]) / math.sqrt(2 * math.pi)
     return (mixture.means[:, 0] + np.sqrt(mixture.variances) * z).reshape(-1, 1), weight.ravel()
-
-
-def _check_vectors(d: int, cov_q: Array, mean_q: Array, mean_p: Array) -> None:
-    if np.shape(mean_q)[-1:] != (d,) or np.shape(mean_p)[-1:] not in ((), (d,)):
-        raise ValueError(f"vectors must have shape (..., {d}), got {np.shape(mean_q)} and {np.shape(mean_p)}")
-    if np.shape(cov_q) not in ((), (d, d)):
-        raise ValueError(f"cov_q must be a matrix of size {d}, or 0, got shape {np.shape(cov_q)}")
-
-
-def _check_gap(mixture: Mixture, variance: str) -> None:
-    if mixture.means.ndim != 2 or mixture.means.shape[1] != 1:
-        raise ValueError(f"mixture must be a single one in one dimension, got means {tuple(mixture.means.shape)}")
-    if variance not in ("shared", "each"):
-        raise ValueError(f"variance must be shared or each, got {variance!r}")
 
 
 def _covariance(name: str, cov: Array, d: int | None = None) -> np.ndarray:
