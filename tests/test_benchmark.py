@@ -50,13 +50,6 @@ def stubs(monkeypatch):
     return made
 
 
-@pytest.fixture
-def quick_judge(tmp_path, monkeypatch):
-    """A judge that learns for a moment, and is kept where nobody else looks."""
-    monkeypatch.setattr(judge, "STEPS", 12)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 # What is counted and measured. ---------------------------------------------------------------------------------------
 
 
