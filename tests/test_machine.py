@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinyddpm.train import data, loop
+from tinyddpm.train import data, loop, machine
 
 from .runs import TINY
 
@@ -35,3 +35,11 @@ def test_bfloat16_is_taken_where_it_pays_or_is_asked_for(shape, able, precision,
         trainer.step(0.0)
     assert kinds == {torch.bfloat16 if half else torch.float32}
     assert {weight.dtype for weight in trainer.model.parameters()} == {torch.float32}
+
+
+def test_one_thread_is_for_a_while():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), machine.one_thread():
+        torch.set_num_threads(2)
+        raise KeyError
+    assert torch.get_num_threads() == before
