@@ -1,6 +1,8 @@
 """Hypothesis draws the same examples in every run; `HYPOTHESIS_PROFILE=explore pytest` looks for new ones."""
 
+import multiprocessing
 import os
+from dataclasses import replace
 
 import mpmath
 import pytest
@@ -17,12 +19,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 @pytest.fixture(scope="module")
 def one_thread():
     """Networks this small gain nothing from more, and tests that run beside each other lose much."""
-    import torch  # here, since some files of tests do without it
+    from tinyddpm.train import machine  # here, since some files of tests do without torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with machine.one_thread():
+        yield
 
 
 @pytest.fixture
@@ -30,3 +30,35 @@ def fifty_digits():
     """For what mpmath computes."""
     with mpmath.workdps(50):
         yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Three short runs: twice the same, and once with another seed."""
+    import torch
+
+    from tinyddpm.train import loop
+
+    from .runs import TINY
+
+    out, before = tmp_path_factory.mktemp("runs"), torch.get_rng_state()
+    reports = [loop.fit(replace(TINY, out=out / str(number), seed=number // 3)) for number in (1, 2, 3)]
+    assert torch.equal(torch.get_rng_state(), before)  # what is seeded and drawn globally is put back
+    return out, reports
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Processes that begin with everything imported: a new one would take seconds for that."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([f"{__package__}.runs", "sklearn.datasets", "torch._dynamo", "torch.nn.parallel"])
+    return context
+
+
+@pytest.fixture
+def quick_judge(tmp_path, monkeypatch):
+    """A judge that learns for a moment, and is kept where nobody else looks."""
+    from tinyddpm.train import judge
+
+    monkeypatch.setattr(judge, "STEPS", 12)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -13,11 +13,13 @@ from scipy import stats
 
 from tinyddpm import forward, train
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import ablations, data, judge, loop, mistakes, run
-from tinyddpm.train.ablations import ABLATIONS, Job, Options
+from tinyddpm.experiments import ablations, mistakes
+from tinyddpm.experiments.ablations import ABLATIONS, Job, Options
+from tinyddpm.experiments.mistakes import MISTAKES, Mistake
+from tinyddpm.experiments.tables import renewed
+from tinyddpm.train import checkpoint, data, judge, loop, run
 from tinyddpm.train.config import Config
-from tinyddpm.train.mistakes import MISTAKES, Mistake
-from tinyddpm.train.tables import renewed
+from tinyddpm.train.unet import network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,11 +111,15 @@ def test_what_is_measured_is_written_at_once_and_not_measured_again(tmp_path, ti
     assert_equal(told["frechet_distance"], np.mean([verdict.frechet_distance for verdict in verdicts]))
     assert_equal(told["nearest_neighbours"], np.mean([verdict.nearest_neighbours for verdict in verdicts]))
     assert_equal(results["floor"], verdicts[0].frechet_floor)
-    assert told["loss"] == results["runs"]["base/1"]["loss"] == json.loads((loaded.path / run.LOG).read_text())["loss"]
+    assert (
+        told["loss"]
+        == results["runs"]["base/1"]["loss"]
+        == json.loads((loaded.path / checkpoint.LOG).read_text())["loss"]
+    )
     assert results["runs"]["norm=layer/1"]["frechet_distance"] != results["runs"]["base/1"]["frechet_distance"]
 
     # Networks that are gone are trained again for what needs them.
-    (loaded.path / run.LAST).unlink()
+    (loaded.path / checkpoint.LAST).unlink()
     assert command(tmp_path, "--only", "beta-20") == 0
     assert measured[6:] == ["base/1", "beta-20/0", "beta-20/1"]
     assert ablations.load(tmp_path / "out")["runs"]["base/1"] == results["runs"]["base/1"]
@@ -161,7 +167,7 @@ def test_refusals_name_what_was_asked(more, words, tmp_path, capsys):
 def test_without_a_mistake_the_walk_is_the_sampler_and_with_one_it_is_not():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = run.network(Config(width=8), (1, 8, 8), 0).eval()
+        model = network(Config(width=8), (1, 8, 8), 0).eval()
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.2)
     schedule, shape = forward.cosine(), (3, 1, 8, 8)
@@ -205,7 +211,7 @@ def test_the_loss_of_a_training_is_that_of_its_last_steps(tmp_path):
     config = TINY(steps=60, out=tmp_path / "run")
     report = loop.fit(config)
     _, loss = mistakes.learn(Mistake("none"), config, data.load("digits"))
-    log = [json.loads(line) for line in (tmp_path / "run" / run.LOG).read_text().splitlines()]
+    log = [json.loads(line) for line in (tmp_path / "run" / checkpoint.LOG).read_text().splitlines()]
     # Steps 11 to 60, where the log has the mean of 1 to 50 and that of 51 to 60.
     assert log[1]["loss"] == report.loss and log[1]["loss"] < loss < log[0]["loss"]
 

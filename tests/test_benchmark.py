@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from tinyddpm import cli
-from tinyddpm.train import benchmark, data, judge, loop, metrics, peers, run
-from tinyddpm.train.benchmark import OURS, TOLD
+from tinyddpm.experiments import benchmark, peers
+from tinyddpm.experiments.benchmark import OURS, TOLD
+from tinyddpm.experiments.tables import renewed, table
+from tinyddpm.train import data, judge, loop, metrics, run
 from tinyddpm.train.config import Config
-from tinyddpm.train.tables import renewed, table
-from tinyddpm.train.unet import UNet
+from tinyddpm.train.unet import UNet, size_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,13 +50,6 @@ def stubs(monkeypatch):
     return made
 
 
-@pytest.fixture
-def quick_judge(tmp_path, monkeypatch):
-    """A judge that learns for a moment, and is kept where nobody else looks."""
-    monkeypatch.setattr(judge, "STEPS", 12)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 # What is counted and measured. ---------------------------------------------------------------------------------------
 
 
@@ -84,7 +78,7 @@ def test_the_network_nearest_in_size_is_taken():
     widths = [lambda n=n: nn.Linear(n, 1, bias=False) for n in (3, 30, 12, 300)]
     for parameters, nearest in {1: 3, 20: 12, 22: 30, 9999: 300}.items():
         net = peers.nearest(parameters, widths)
-        assert peers.size_of(net) == nearest and net.weight.device.type == "cpu"
+        assert size_of(net) == nearest and net.weight.device.type == "cpu"
 
 
 def test_the_speed_is_that_of_the_trainer_s_own_step(monkeypatch):

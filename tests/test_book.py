@@ -392,7 +392,7 @@ def test_what_a_page_runs_prints_what_the_page_says(page):
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
 def test_chapter_4_says_what_its_command_found():
-    """The numbers that its page takes from `python -m tinyddpm.autoencoders`."""
+    """The numbers that its page takes from `python -m tinyddpm.experiments.autoencoders`."""
     page = (DOCS / "vae_vs_vdm.md").read_text("utf-8")
     found = json.loads((DOCS / "assets" / "vae" / "results.json").read_text("utf-8"))
     samples, collapse = found["samples"], found["collapse"]
@@ -415,8 +415,8 @@ def test_chapter_4_says_what_its_command_found():
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
 def test_the_tables_of_chapter_6_are_those_that_were_measured():
     """What the ablations and the benchmark wrote, and what the page says that they wrote."""
-    from tinyddpm.train import ablations, benchmark  # with torch, which the proofs do without
-    from tinyddpm.train.tables import renewed
+    from tinyddpm.experiments import ablations, benchmark  # with torch, which the proofs do without
+    from tinyddpm.experiments.tables import renewed
 
     text, tables = (DOCS / "train.md").read_text("utf-8"), {}
     for command in (ablations, benchmark):

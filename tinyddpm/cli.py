@@ -5,8 +5,6 @@ Nothing here imports PyTorch before it is needed, so that help comes at once.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -18,10 +16,7 @@ from typing import Annotated, Any, TypeAlias
 import tyro
 from tyro.conf import Positional, subcommand
 
-from .train.config import Config
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""What glibc calls two of its settings."""
+from .train.config import Config, check_lowest
 
 WIDTH = 120
 """Columns of the table of equations."""
@@ -147,24 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def keep_memory() -> None:
-    """Have the C library keep what is freed, for the next step: else each step asks for it anew, page by page.
-
-    It costs some memory and saves a tenth of the time with networks this small. Elsewhere than in glibc nothing happens.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def train(config: Config) -> None:
     """Train, and print the report: what was done, and what the samples are worth."""
     config.check()  # a mistake is told at once, before PyTorch is imported
-    keep_memory()
     from .train.data import AT_HAND
     from .train.loop import fit
+    from .train.machine import keep_memory
 
+    keep_memory()
     report = fit(config)
     if report is None:  # of several processes, the first one speaks
         return
@@ -179,18 +164,18 @@ def draw(command: Sample) -> None:
         raise ValueError(f"out must end in .png, .gif or .npz, got {str(command.out)!r}")
     if not command.out.parent.is_dir():
         raise ValueError(f"out must be in a folder that exists, got {str(command.out)!r}")
-    if command.n < 1:
-        raise ValueError(f"n must be at least 1, got {command.n}")
+    check_lowest(command, n=1)
     if command.states is not None and (command.states < 2 or command.out.suffix != ".png"):
         raise ValueError(
             f"states must be at least 2, with a .png as out, got {command.states} and {str(command.out)!r}"
         )
-    keep_memory()
     import numpy as np
 
     from .files import write
     from .train import run
+    from .train.machine import keep_memory
 
+    keep_memory()
     options = {name: getattr(command, name) for name in ("sampler", "steps", "variance", "eta", "label", "guidance")}
     options = {name: value for name, value in options.items() if value is not None}
     options |= {} if command.clip else {"clip": None}
@@ -220,6 +205,7 @@ def draw(command: Sample) -> None:
 def judge(command: Judge) -> None:
     """Print what the samples of a run are worth."""
     from .train import judge
+    from .train.machine import keep_memory
 
     options = {"sampler": command.sampler, "steps": command.steps}
     keep_memory()

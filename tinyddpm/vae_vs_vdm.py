@@ -2,14 +2,14 @@ r"""Chapter 4. From the VAE to diffusion: one latent, then a chain of them, then
 
 Where everything is linear and Gaussian, the evidence, the posterior and the bound are all exact, so each statement of
 the chapter is an equality of numbers. Here covariances may be full matrices; data has shape (..., d) and the last axis
-is the vector. `VAE` and `AutoEncoder`, the networks of the chapter's experiments, are in `autoencoders`.
+is the vector. `VAE` and `AutoEncoder`, the networks of the chapter's experiments, are in `experiments.autoencoders`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -667,12 +667,3 @@ def _covariance(name: str, cov: Array, d: int | None = None) -> np.ndarray:
     if not np.linalg.eigvalsh(cov)[0] > 0:
         raise ValueError(f"{name} must be positive definite, got {cov!r}")
     return cov
-
-
-# `VAE` and `AutoEncoder` on demand: they need torch, which takes long to import.
-def __getattr__(name: str) -> Any:
-    if name in ("AutoEncoder", "VAE"):
-        from . import autoencoders
-
-        return getattr(autoencoders, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

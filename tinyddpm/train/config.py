@@ -38,6 +38,14 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
 
 
+def check_lowest(options: Any, **lowest: int) -> None:
+    """Refuse an option below the lowest value that it can have; None is no value."""
+    for name, low in lowest.items():
+        value = getattr(options, name)
+        if value is not None and value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
 @dataclass(frozen=True)
 class Config:
     """Train a small network to make pictures or points, draw samples from it and report.
@@ -148,19 +156,7 @@ class Config:
                 check_name(name, value, allowed)
         check_seed(self.seed)
         self.noise_schedule()
-        lowest = {
-            "steps": 1,
-            "batch": 1,
-            "accumulate": 1,
-            "warm_up": 0,
-            "shift": 0,
-            "levels": 1,
-            "blocks": 1,
-        }
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise ValueError(f"{name} must be at least {low}, got {value}")
+        check_lowest(self, steps=1, batch=1, accumulate=1, warm_up=0, shift=0, levels=1, blocks=1)
         for name in ("seconds", "lr", "clip", "save_every", "grid_every"):
             value = getattr(self, name)
             if not value > 0 or (value == math.inf and name in ("seconds", "lr")):

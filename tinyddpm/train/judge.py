@@ -17,9 +17,11 @@ from torch.nn import functional
 
 from .. import elbo
 from ..files import write
-from . import data, guided, metrics, plots, run
+from . import checkpoint, data, guided, metrics, plots, run
 from .data import Data
 from .loop import move
+from .machine import one_thread
+from .unet import prediction
 
 STEPS, BATCH = 1000, 128
 """How long the judge is trained."""
@@ -60,22 +62,18 @@ def classifier(found: Data, cache: Path | None = None) -> tuple[Classifier, floa
         judge = Classifier(found.train.shape[1], min(found.train.shape[2:]), found.classes)
         if kept.is_file():
             with suppress(ValueError, RuntimeError):  # damaged, or another version's: a new one is made
-                tensors, state = run.read(kept)
+                tensors, state = checkpoint.read(kept)
                 judge.load_state_dict(tensors)
                 return judge.eval(), state["accuracy"]
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums come out the same on any number of cores, and so does the judge
-        try:
+        with one_thread():  # so that it is the same judge on any number of cores
             _learn(judge, found)
-        finally:
-            torch.set_num_threads(threads)
     judge.eval()
     seen, labels = (found.held_out, found.held_out_labels) if len(found.held_out) else (found.train, found.train_labels)
     with torch.no_grad():
         told = torch.cat([judge(part).argmax(1) for part in torch.from_numpy(seen).split(500)])
     accuracy = float((told.numpy() == labels).mean())
     cache.mkdir(parents=True, exist_ok=True)
-    run.save(kept, judge.state_dict(), {"accuracy": accuracy})
+    checkpoint.save(kept, judge.state_dict(), {"accuracy": accuracy})
     return judge, accuracy
 
 
@@ -147,7 +145,7 @@ def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **opti
     loaded = run.load(folder, best)
     found = data.load(loaded.config.data, loaded.config.held_out)
     verdict = replace(compare(loaded.sample(n, seed, **options), found), **bound(loaded, found))
-    run.write_json(folder / "judge.json", {"drawn": {"seed": seed, "best": best, **options}, **vars(verdict)})
+    checkpoint.write_json(folder / "judge.json", {"drawn": {"seed": seed, "best": best, **options}, **vars(verdict)})
     if verdict.bound_terms is not None:
         picture = plots.bound(verdict.bound_terms)
         write(folder / "bound.png", lambda file: file.write(picture))
@@ -174,7 +172,7 @@ def bound(loaded: run.Run, found: Data, n: int | None = None) -> dict[str, Any]:
     clip, bins = (1.0, found.levels) if loaded.pictures else (None, None)
     rng, schedule = torch.Generator().manual_seed(0), config.noise_schedule()
     with torch.no_grad():
-        nats = elbo.vlb_terms(run.prediction(model, x.shape[1]), x, schedule, rng, config.predicts, "beta", clip, bins)
+        nats = elbo.vlb_terms(prediction(model, x.shape[1]), x, schedule, rng, config.predicts, "beta", clip, bins)
     terms = elbo.bits_per_dim(nats.mean(1), dims).tolist()
     # log p(x) is at least log p(x | class) + log p(class): naming the class is part of the message.
     shares = np.array(loaded.counts) / sum(loaded.counts) if loaded.counts else np.ones(1)

@@ -25,11 +25,14 @@ from tqdm import tqdm
 
 from ..files import write
 from ..forward import Schedule
-from . import Model, data, guided, learned_variance_loss, plots, run, stratified_times, training_loss
+from . import Model, checkpoint, data, guided, learned_variance_loss, plots, stratified_times, training_loss
 from .config import Config
 from .data import Data
 from .lamb import Lamb
+from .machine import device_of, half_pays, peak_memory_mb
+from .run import Run, at_once
 from .times import Times
+from .unet import network, prediction, size_of
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 
@@ -105,7 +108,7 @@ class Trainer:
         cuda = device.type == "cuda"
         self.loss = learned_variance_loss if config.learned_variance else training_loss
         self.shape, self.counts = found.train.shape[1:], found.counts
-        self.model = run.network(config, self.shape, found.classes)
+        self.model = network(config, self.shape, found.classes)
         self.model.to(device)
         self.rng = torch.Generator(device)
         self.rng.set_state(torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state())
@@ -263,7 +266,7 @@ class Trainer:
             ValueError: when it is the state of another network.
         """
         for prefix, model in (("raw", self.model), ("average", self.average), ("times", self.times)):
-            run.fill(model, tensors, prefix, run.LAST)
+            checkpoint.fill(model, tensors, prefix, checkpoint.LAST)
         moments: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.model.parameters())
         for name, value in tensors.items():
@@ -290,14 +293,6 @@ def move(pictures: Tensor, by: Tensor) -> Tensor:
         for axis, edge in enumerate(pictures.shape[2:])
     )
     return pictures[each, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
-
-
-def half_pays(device: torch.device, shape: tuple[int, ...]) -> bool:
-    """Whether to compute in bfloat16: where the processor has it and, on a CPU, pictures are large enough to gain by it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # which older versions do not tell
-    return bool(able.get("avx512_bf16")) and math.prod(shape[1:]) > 16 * 16
 
 
 def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -336,9 +331,9 @@ def fit(config: Config) -> Report | None:
                 "checksum": data.checksum(found),
             }
             try:
-                path = run.create(config, facts) if rank == 0 else None
-                if config.resume and config.out and (config.out / run.LAST).is_file():
-                    trainer.restore(*run.read(config.out / run.LAST))
+                path = checkpoint.create(config, facts) if rank == 0 else None
+                if config.resume and config.out and (config.out / checkpoint.LAST).is_file():
+                    trainer.restore(*checkpoint.read(config.out / checkpoint.LAST))
                 _agree(trainer, processes)
                 log = train(trainer, path, processes)
             finally:
@@ -371,7 +366,7 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
                 log.append(trainer.line(trainer.steps - logged))
                 bar.set_postfix_str("loss {loss:.4f}, {images_per_second:.0f} images/s".format(**log[-1]))
                 if path is not None:
-                    with open(path / run.LOG, "a", encoding="utf-8") as file:
+                    with open(path / checkpoint.LOG, "a", encoding="utf-8") as file:
                         file.write(json.dumps(log[-1]) + "\n")
             if path is not None and trainer.steps and (now - saved > config.save_every or done == 1 or stop):
                 save(trainer, path)
@@ -395,14 +390,14 @@ def save(trainer: Trainer, path: Path) -> None:
         if loss < trainer.best:
             trainer.best = state["best"] = loss
             average = {name: value for name, value in tensors.items() if name.startswith("average.")}
-            run.save(path / run.BEST, average, state)
-    run.save(path / run.LAST, tensors, state)
+            checkpoint.save(path / checkpoint.BEST, average, state)
+    checkpoint.save(path / checkpoint.LAST, tensors, state)
 
 
 def draw(trainer: Trainer, path: Path, name: str) -> Path:
     """Samples of the averaged weights, as a picture."""
     trainer.check()
-    drawn = run.Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
+    drawn = Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
     samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed)
     write(path / name, lambda file: file.write(plots.grid(samples)))
     return path / name
@@ -420,21 +415,21 @@ def report(trainer: Trainer, path: Path, log: list[dict[str, Any]]) -> Report:
         images_per_second=log[-1]["images_per_second"],
         loss=log[-1]["loss"],
         held_out_loss=held_out_loss(trainer) if len(trainer.found.held_out) else None,
-        parameters=sum(value.numel() for value in trainer.model.parameters()),
+        parameters=size_of(trainer.model),
         peak_memory_mb=peak_memory_mb(trainer.device),
     )
-    run.write_json(path / "report.json", vars(made))
+    checkpoint.write_json(path / "report.json", vars(made))
     return made
 
 
 def held_out_loss(trainer: Trainer, repeats: int = 4) -> float:
     """What `evaluate` says of the averaged weights on at most a thousand held-out samples, fewer of large pictures."""
     config, labels = trainer.config, trainer.found.held_out_labels
-    x = torch.from_numpy(trainer.found.held_out[: 2 * run.at_once(trainer.shape)]).to(trainer.device)
+    x = torch.from_numpy(trainer.found.held_out[: 2 * at_once(trainer.shape)]).to(trainer.device)
     model: Any = trainer.averaged()
     if labels is not None:
         model = guided(model, torch.from_numpy(labels[: len(x)]).to(trainer.device))
-    return evaluate(run.prediction(model, x.shape[1]), x, trainer.schedule, config.predicts, repeats)
+    return evaluate(prediction(model, x.shape[1]), x, trainer.schedule, config.predicts, repeats)
 
 
 def evaluate(
@@ -475,7 +470,7 @@ def _agree(trainer: Trainer, processes: int) -> None:
 
 def _kept_log(path: Path, steps: int) -> list[dict[str, Any]]:
     """The lines of the log up to the step that was saved last; what came after it will come again."""
-    file = path / run.LOG
+    file = path / checkpoint.LOG
     kept = []
     for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
         try:
@@ -505,7 +500,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
 @contextmanager
 def _crew(kind: str) -> Iterator[tuple[torch.device, int, int]]:
     """The device, the number of this process, and how many there are: more than one when torchrun started them."""
-    device, precision = run.device_of(kind), torch.get_float32_matmul_precision()
+    device, precision = device_of(kind), torch.get_float32_matmul_precision()
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if processes > 1:
         distributed.init_process_group()
@@ -518,15 +513,3 @@ def _crew(kind: str) -> Iterator[tuple[torch.device, int, int]]:
         torch.set_float32_matmul_precision(precision)
         if processes > 1:
             distributed.destroy_process_group()
-
-
-def peak_memory_mb(device: torch.device) -> float | None:
-    """The most memory held so far: the GPU's, or this process's; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,32 +1,22 @@
-"""A run on disk: a folder with the choices, the state, the log and samples. Each file is whole or absent."""
+"""A run that was trained: load it from its folder, draw samples from it, watch them come."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
-from ..files import write
-from ..forward import check_name
-from . import Model, guided, sample_path
-from .config import CHOICES, FREE, Config, check_seed
-from .unet import MLP, UNet, levels
-
-CONFIG, LAST, BEST, LOG = "config.json", "last.safetensors", "best.safetensors", "log.jsonl"
-
-UNET = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention")
-"""The choices that the network takes as they are."""
+from . import guided, sample_path
+from .checkpoint import BEST, CONFIG, LAST, fill, read, read_config
+from .config import Config, check_seed
+from .machine import device_of
+from .unet import network, prediction
 
 STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
@@ -122,126 +112,6 @@ class Run:
         return (x.clamp(-1, 1) if self.pictures else x).cpu().numpy()
 
 
-def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The network that a config asks for, for data of this shape."""
-    answers = 2 if config.learned_variance else 1
-    if len(shape) == 1:
-        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
-    chosen = {name: getattr(config, name) for name in UNET}
-    halved = 2 ** ((config.levels or 1) - 1)
-    if any(edge % halved for edge in shape[1:]):
-        size = "x".join(map(str, shape[1:]))
-        raise ValueError(
-            f"levels must be fewer for pictures of {size}, which halve to whole pixels, got {config.levels}"
-        )
-    chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0, "shift": config.moves}
-    return UNet(shape[0], classes=classes, answers=answers, **chosen)
-
-
-def prediction(model: Model, channels: int) -> Model:
-    """The model without what it says of the variance, if it says anything: the first half of its answer."""
-    return lambda x_t, t: model(x_t, t)[:, :channels]
-
-
-def create(config: Config, facts: dict[str, Any]) -> Path:
-    """The folder of a new run, with its choices in it and the facts of the data; or of the one to be resumed.
-
-    Raises:
-        ValueError: when the folder is taken, or holds a run with other choices or other data.
-    """
-    path = config.out or _numbered(Path(config.data).stem)
-    path.mkdir(parents=True, exist_ok=True)
-    if not config.resume and any(path.iterdir()):
-        raise ValueError(f"out must be a new or an empty folder, got {str(path)!r}; --resume goes on with a run")
-    if not (path / CONFIG).is_file():
-        write_json(path / CONFIG, {"config": config.saved(), "data": facts})
-    before, known = read_config(path)
-    was, now = {**before.saved(), "data": known}, {**config.saved(), "data": facts}
-    for name in was:
-        if name not in FREE and was[name] != now[name]:
-            raise ValueError(f"{name} must stay {was[name]!r}, as in the run {str(path)!r}, got {now[name]!r}")
-    for left in (left for name in (LAST, BEST) for left in path.glob(f".{name}.*.part")):
-        left.unlink(missing_ok=True)  # of a run that was killed while it saved
-    return path
-
-
-def _numbered(name: str) -> Path:
-    """A new folder in runs, with a number that no other has."""
-    Path("runs").mkdir(exist_ok=True)
-    for number in count(1):
-        path = Path("runs") / f"{name}-{number}"
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            continue
-    raise AssertionError
-
-
-def read_config(path: Path) -> tuple[Config, dict[str, Any]]:
-    """The choices of a run, and the facts of its data."""
-    try:
-        saved = json.loads((path / CONFIG).read_text("utf-8"))
-        return Config.of(saved["config"]), saved["data"]
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"{str(path / CONFIG)!r} is not the config of a run: {problem}") from None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, as `write` does."""
-    write(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
-
-
-def save(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Write a checkpoint: all of it in one file, so that what is in it always belongs together.
-
-    Raises:
-        OSError: when it cannot be written; the one before it is kept then.
-    """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    content = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
-    write(path, lambda file: file.write(content))
-
-
-def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """What `save` wrote. Only numbers and JSON are read, so that no file can run code.
-
-    Raises:
-        ValueError: when the file is damaged.
-    """
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["state"])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"{str(path)!r} is damaged: {problem}; resume from a copy of it, or begin anew") from None
-
-
-def fill(model: nn.Module, tensors: dict[str, torch.Tensor], prefix: str, file: str) -> None:
-    """Give a model the numbers that a file has for it, under names that begin with a prefix.
-
-    Raises:
-        ValueError: when they are those of another network.
-    """
-    try:
-        model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
-    except (KeyError, RuntimeError) as problem:
-        raise ValueError(f"{file} does not belong to its config: {problem}") from None
-
-
-def device_of(kind: str) -> torch.device:
-    """The device of a name: "auto" is the GPU if there is one.
-
-    Raises:
-        ValueError: when there is no such device here.
-    """
-    check_name("device", kind, CHOICES["device"])
-    cuda = torch.cuda.is_available()
-    if kind == "cuda" and not cuda:
-        raise ValueError("device must be cpu or auto here: PyTorch finds no GPU")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda and kind != "cpu" else torch.device("cpu")
-
-
 def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     """A run from its folder, as it was saved last, or when it was at its best on held-out data.
 
@@ -250,12 +120,8 @@ def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     """
     path = Path(path)
     if not (path / CONFIG).is_file():
-        near = (
-            *path.glob(f"*/{CONFIG}"),
-            *path.parent.glob(f"*/{CONFIG}"),
-            *Path("runs").glob(f"*/{CONFIG}"),
-        )
-        known = ", ".join(sorted({str(found.parent) for found in near})) or "none here"
+        near = [found.parent for folder in (path, path.parent, Path("runs")) for found in folder.glob(f"*/{CONFIG}")]
+        known = ", ".join(sorted({*map(str, near)})) or "none here"
         raise ValueError(f"run must be the folder of a run, got {str(path)!r}; there are: {known}")
     weights = path / (BEST if best else LAST)
     if not weights.is_file():

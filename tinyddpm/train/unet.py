@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import time_embedding
+from . import Model, time_embedding
+from .config import Config
 
 GROUPS = 8
 """In how many groups the channels are normalised; the width must be a multiple of it."""
@@ -20,6 +21,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
 }
 """What the channels of a picture are normalised over: some of its channels, all, each alone, or each in the whole batch."""
+
+CHOSEN = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention")
+"""The choices that the network takes as they are."""
 
 
 class Condition(nn.Module):
@@ -206,9 +210,35 @@ class MLP(nn.Module):
         return self.leave(functional.silu(h))
 
 
+def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network that a config asks for, for data of this shape."""
+    answers = 2 if config.learned_variance else 1
+    if len(shape) == 1:
+        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
+    chosen = {name: getattr(config, name) for name in CHOSEN}
+    halved = 2 ** ((config.levels or 1) - 1)
+    if any(edge % halved for edge in shape[1:]):
+        size = "x".join(map(str, shape[1:]))
+        raise ValueError(
+            f"levels must be fewer for pictures of {size}, which halve to whole pixels, got {config.levels}"
+        )
+    chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0, "shift": config.moves}
+    return UNet(shape[0], classes=classes, answers=answers, **chosen)
+
+
+def prediction(model: Model, channels: int) -> Model:
+    """The model without its variance channels, if it has any: the first half of its answer."""
+    return lambda x_t, t: model(x_t, t)[:, :channels]
+
+
 def levels(height: int, width: int) -> int:
     """How many sizes to see a picture in: halved while halves are whole and at least 4, as DDPM halved 32 to 16, 8 and 4."""
     return 1 if height % 2 or width % 2 or min(height, width) < 8 else 1 + levels(height // 2, width // 2)
+
+
+def size_of(model: nn.Module) -> int:
+    """How many parameters a network has."""
+    return sum(value.numel() for value in model.parameters())
 
 
 def _zero(layer: nn.Module) -> nn.Module:

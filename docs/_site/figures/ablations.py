@@ -1,4 +1,4 @@
-"""The figures of chapter 6 that show what `python -m tinyddpm.train.ablations` wrote."""
+"""The figures of chapter 6 that show what `python -m tinyddpm.experiments.ablations` wrote."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyddpm.train import ablations
-from tinyddpm.train.mistakes import MISTAKES
+from tinyddpm.experiments import ablations
+from tinyddpm.experiments.mistakes import MISTAKES
 
 from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, figure, plain
 

@@ -1,4 +1,4 @@
-"""The figures of chapter 6 that show what `python -m tinyddpm.train.benchmark` wrote."""
+"""The figures of chapter 6 that show what `python -m tinyddpm.experiments.benchmark` wrote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from tinyddpm.train import benchmark
+from tinyddpm.experiments import benchmark
 
 from .style import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, Figure, figure, plain
 

@@ -11,20 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tinyddpm.mixture import Mixture
+from tinyddpm.palette import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, VIOLET  # noqa: F401 (for the chapters)
 
 matplotlib.use("agg")
 
 INK = "#010203"
 """The colour of text and axes: in the page it becomes the colour of the text around the figure."""
-
-BLUE = "#3380cc"
-ORANGE = "#d4700c"
-GREEN = "#159a74"
-PINK = "#cb5c9e"
-VIOLET = "#8a72d8"
-GREY = "#868c96"
-PALETTE = (BLUE, ORANGE, GREEN, PINK, VIOLET, GREY)
-"""Each at least 3:1 against white and against the dark page; told apart with any colour vision, in this order."""
 
 VALLEY = -0.35
 """Left of it a sample of `two_classes` is a face, right of it a tree."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyddpm import autoencoders, forward, vae_vs_vdm
+from tinyddpm import forward, vae_vs_vdm
+from tinyddpm.experiments import autoencoders
 from tinyddpm.forward import Schedule
 from tinyddpm.mixture import two_classes
 from tinyddpm.train import data
@@ -18,7 +19,7 @@ from .style import BLUE, GREEN, GREY, INK, ORANGE, VIOLET, Figure, density_of, f
 
 DATA = two_classes()
 TRAINED = Path(__file__).parents[2] / "assets" / "vae"
-"""What `python -m tinyddpm.autoencoders` wrote."""
+"""What `python -m tinyddpm.experiments.autoencoders` wrote."""
 
 
 def bound() -> Figure:

@@ -1,6 +1,6 @@
 """The networks of chapter 4 and its experiments: what the VAE has that an autoencoder lacks.
 
-    python -m tinyddpm.autoencoders --out docs/assets/vae
+    python -m tinyddpm.experiments.autoencoders --out docs/assets/vae
 
 trains both on the 8x8 digits, in less than a minute, and writes every figure, with all numbers and pictures shown. The
 drawings take their axes from whoever calls them, so that a page can draw the same ones in its own style.
@@ -23,25 +23,30 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from .elbo import gaussian_log_prob
-from .files import write
-from .forward import Gaussian, from_unit_range, reparameterize, to_unit_range
-from .vae_vs_vdm import (
+from ..elbo import gaussian_log_prob
+from ..files import write
+from ..forward import Gaussian, from_unit_range, reparameterize, to_unit_range
+from ..palette import PALETTE
+from ..train.config import check_lowest
+from ..train.data import digits
+from ..train.machine import one_thread
+from ..vae_vs_vdm import (
     LinearVAE,
     kl_to_standard_normal,
     reparameterized_gradient,
     score_function_gradient,
     vae_elbo,
 )
+from .results import RESULTS, Results, exit_code
+from .results import load as load_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Results: TypeAlias = dict[str, Any]
-"""Numbers and lists of them, as they stand in the JSON."""
-
 Pictures: TypeAlias = Mapping[str, np.ndarray]
 """Pictures in [-1, 1], shape (rows, columns, height, width), by name."""
+
+PICTURES = "pictures.npz"
 
 # The networks. -------------------------------------------------------------------------------------------------------
 
@@ -191,9 +196,7 @@ class Config:
         Raises:
             ValueError: naming the field, what it was and what is allowed.
         """
-        for name, low in {"steps": 1, "latent": 1, "seed": 0, "batch": 1, "width": 1}.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        check_lowest(self, steps=1, latent=1, seed=0, batch=1, width=1)
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a number above 0, got {self.lr}")
         if self.out.exists() and not self.out.is_dir():
@@ -209,8 +212,6 @@ def run(config: Config) -> tuple[Results, Pictures]:
         FloatingPointError: when a loss is no longer finite.
     """
     config.check()
-    from .train.data import digits
-
     data = digits()
     train, held_out = (torch.from_numpy(part).flatten(1) for part in (data.train, data.held_out))
     chosen = [int(np.flatnonzero(data.held_out_labels == digit)[0]) for digit in range(10)]  # one of each
@@ -613,7 +614,7 @@ PAPER: Any = {
     # A sheet of its own, so that it can be read on a light page and on a dark one.
     "figure.facecolor": "white",
     "font.size": 12,
-    "axes.prop_cycle": "cycler('color', ['#3380cc', '#d4700c', '#159a74', '#cb5c9e', '#8a72d8', '#868c96'])",
+    "axes.prop_cycle": f"cycler('color', {PALETTE})",
     "axes.spines.right": False,
     "axes.spines.top": False,
     "legend.frameon": False,
@@ -631,10 +632,10 @@ def save(results: Results, pictures: Pictures, folder: Path) -> list[Path]:
         return fig, fig.subplots(rows, cols, **options)
 
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, BytesIO] = {name: BytesIO() for name in ("results.json", "pictures.npz")}
-    files["results.json"].write((json.dumps(_short(results)) + "\n").encode())
+    files: dict[str, BytesIO] = {name: BytesIO() for name in (RESULTS, PICTURES)}
+    files[RESULTS].write((json.dumps(_short(results)) + "\n").encode())
     pixels: dict[str, Any] = {name: from_unit_range(part) for name, part in pictures.items()}
-    np.savez_compressed(files["pictures.npz"], **pixels)
+    np.savez_compressed(files[PICTURES], **pixels)
     with matplotlib.rc_context(PAPER):
         for name, draw in DRAWINGS.items():
             files[f"{name}.png"] = BytesIO()
@@ -646,26 +647,21 @@ def save(results: Results, pictures: Pictures, folder: Path) -> list[Path]:
 
 def load(folder: Path) -> tuple[Results, Pictures]:
     """What `save` has written: the numbers and the pictures, as the drawings take them."""
-    with np.load(folder / "pictures.npz") as file:
+    with np.load(folder / PICTURES) as file:
         pictures = {name: to_unit_range(file[name].astype(np.float64)) for name in file.files}
-    return json.loads((folder / "results.json").read_text("utf-8")), pictures
+    return load_results(folder, "autoencoders", tuple(DRAWINGS)), pictures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
-    config = tyro.cli(Config, prog="python -m tinyddpm.autoencoders", args=arguments)
-    torch.set_num_threads(1)  # networks this small gain nothing from more
-    try:
-        results, pictures = run(config)
-        for path in save(results, pictures, config.out):
-            print(path)
-    except KeyboardInterrupt:
-        print("tinyddpm: interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, ArithmeticError, OSError) as problem:
-        print(f"tinyddpm: {problem}", file=sys.stderr)
-        return 2
-    return 0
+    config = tyro.cli(Config, prog="python -m tinyddpm.experiments.autoencoders", args=arguments)
+
+    def work() -> None:
+        with one_thread():  # networks this small gain nothing from more
+            results, pictures = run(config)
+        print(*save(results, pictures, config.out), sep="\n")
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

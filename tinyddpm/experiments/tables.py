@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
 import statistics
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-
-from ..files import write
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -41,23 +36,3 @@ def spread(values: Sequence[float]) -> str:
     """A mean and, of several values, their standard deviation."""
     of_several = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4f}{of_several}"
-
-
-def command(measure: Callable[[], Mapping[str, str]], page: Path | None) -> int:
-    """Measure, print the tables and put them on a page; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        tables = measure()
-        print("", *tables.values(), sep="\n")
-        if page is not None:
-            content = renewed(page.read_text("utf-8"), tables).encode()
-            write(page, lambda file: file.write(content))
-    except KeyboardInterrupt:
-        print("\ntinyddpm: interrupted; what was measured is kept", file=sys.stderr)
-        return 130
-    except (ValueError, ArithmeticError, OSError) as problem:
-        print(f"tinyddpm: {problem}", file=sys.stderr)
-        return 2
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return 0

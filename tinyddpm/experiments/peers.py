@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from ..train.unet import size_of
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -133,8 +135,3 @@ def nearest(parameters: int, makers: Iterable[Callable[[], nn.Module]]) -> Any:
             return abs(size_of(make()) - parameters)
 
     return min(makers, key=off)()
-
-
-def size_of(net: nn.Module) -> int:
-    """How many parameters a network has."""
-    return sum(value.numel() for value in net.parameters())

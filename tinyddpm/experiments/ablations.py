@@ -1,8 +1,8 @@
 """Chapter 6, its experiments: the recipe with one thing changed at a time, and with one mistake made in it.
 
-    python -m tinyddpm.train.ablations --workers 2
-    python -m tinyddpm.train.ablations --part mistakes
-    python -m tinyddpm.train.ablations --part tables --page docs/train.md
+    python -m tinyddpm.experiments.ablations --workers 2
+    python -m tinyddpm.experiments.ablations --part mistakes
+    python -m tinyddpm.experiments.ablations --part tables --page docs/train.md
 
 Every network is trained for the same number of steps, so that no result depends on how busy the machine was. A result
 is written down as soon as it is there, and not computed again: the command can be stopped at any time, and repeated.
@@ -10,7 +10,6 @@ is written down as soon as it is there, and not computed again: the command can 
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import shutil
@@ -30,17 +29,16 @@ from scipy import stats
 
 from ..files import write
 from ..forward import from_unit_range
-from . import data, judge, loop, run
-from .config import FREE, Config
-from .data import Data
+from ..train import checkpoint, data, judge, loop, run
+from ..train.config import FREE, Config, check_lowest
+from ..train.data import Data
 from .mistakes import MISTAKES, draw, learn
-from .tables import command, spread, table
+from .results import RESULTS, Results, as_tables, exit_code, save, show
+from .results import load as load_results
+from .tables import spread, table
 
 Changes: TypeAlias = dict[str, Any]
-Results: TypeAlias = dict[str, Any]
-"""What stands in results.json: the recipe's settings, the floor, and for each run and each mistake its figures."""
-
-RESULTS, PICTURES = "results.json", "pictures.npz"
+PICTURES = "pictures.npz"
 
 # What is changed. ----------------------------------------------------------------------------------------------------
 
@@ -157,9 +155,7 @@ class Options:
         Raises:
             ValueError: naming the option, what it was and what is allowed.
         """
-        for name, low in {"seeds": 1, "steps": 1, "samples": 2, "workers": 1}.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        check_lowest(self, seeds=1, steps=1, samples=2, workers=1)
         for name in self.only:
             if name not in ABLATIONS:
                 raise ValueError(f"only must name changes, got {name!r}; there are: {' '.join(ABLATIONS)}")
@@ -218,13 +214,13 @@ def change(options: Options) -> Results:
     jobs = [Job(name, seed, options) for seed in range(options.seeds) for name in names]
     missing = [job for job in jobs if job.key not in results["runs"]]
     later = [job for job in missing if ABLATIONS[job.name].sampling]
-    needed = {job.folder for job in later if not (job.folder / run.LAST).is_file()}
+    needed = {job.folder for job in later if not (job.folder / checkpoint.LAST).is_file()}
     first = [job for job in jobs if job not in later and (job in missing or job.folder in needed)]
     done = 0
     for jobs in (first, later):  # these sample from networks of those
         for job, figures in _work(jobs, options.workers):
             results["runs"][job.key] = figures
-            _save(options, results)
+            save(options.out, results)
             done += 1
             print(f"{done} of {len(first + later)}: {job.name}, seed {job.seed}: {_distance(figures)}", flush=True)
     return results
@@ -264,7 +260,7 @@ def mistake(options: Options) -> Results:
         kept = {**kept, name: from_unit_range(samples[:SHOWN, 0])}
         write(options.out / PICTURES, lambda file, kept=kept: np.savez_compressed(file, **kept))  # type: ignore[misc]
         results["mistakes"][name] = figures = {"loss": loss, **_judged([samples], found)}
-        _save(options, results)
+        save(options.out, results)
         print(f"{name}: {_distance(figures)}", flush=True)
     return results
 
@@ -296,13 +292,9 @@ def _load(options: Options) -> Results:
     return results
 
 
-def _save(options: Options, results: Results) -> None:
-    run.write_json(options.out / RESULTS, results)
-
-
 def load(folder: Path) -> Results:
-    """What has been measured."""
-    return json.loads((folder / RESULTS).read_text("utf-8"))
+    """What has been measured: the recipe's settings, the floor, and for each run and each mistake its figures."""
+    return load_results(folder, "ablations", ("settings", "floor", "runs", "mistakes"))
 
 
 def load_pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -405,7 +397,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 
 def tables(results: Results) -> dict[str, str]:
     """All of them, by the names that they have on a page."""
-    return {name: made(results) for name, made in TABLES.items()}
+    return as_tables(TABLES, results)
 
 
 # The command. --------------------------------------------------------------------------------------------------------
@@ -413,9 +405,9 @@ def tables(results: Results) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
-    options = tyro.cli(Options, prog="python -m tinyddpm.train.ablations", args=arguments)
+    options = tyro.cli(Options, prog="python -m tinyddpm.experiments.ablations", args=arguments)
     work = {"changes": change, "mistakes": mistake, "tables": _load}[options.part]
-    return command(lambda: tables(work(options.check())), options.page)
+    return exit_code(lambda: show(tables(work(options.check())), options.page))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""This trainer beside others that are installed, in one run: `python -m tinyddpm.train.benchmark`.
+"""This trainer beside others that are installed, in one run: `python -m tinyddpm.experiments.benchmark`.
 
 Every measurement is made in a process of its own, so that its memory is its own, and written down at once: a
 benchmark that was interrupted goes on where it was. Nothing else should run on the machine meanwhile.
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,18 +29,15 @@ import tyro
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..cli import keep_memory
 from ..forward import check_name
-from . import data, judge, loop, metrics, run
-from .config import Config
-from .peers import PEERS, Peer, size_of
-from .tables import command as show
+from ..train import data, judge, loop, metrics, run
+from ..train.config import Config
+from ..train.machine import device_of, keep_memory, peak_memory_mb
+from ..train.unet import network, size_of
+from .peers import PEERS, Peer
+from .results import RESULTS, Results, as_tables, exit_code, save, show
+from .results import load as load_results
 from .tables import spread, table
-
-Results: TypeAlias = dict[str, Any]
-"""`machine`, which names it, and `measured`: the figures of each measurement and the `settings` it was made with."""
-
-RESULTS = "results.json"
 
 PARTS = ("machine", "speed", "quality", "sampling")
 """What can be measured."""
@@ -136,7 +133,7 @@ class Options:
                 raise ValueError(f"{name} must be above 0, got {', '.join(map(str, each)) or 'none'}")
         if self.peer_seeds < 0 or max(*self.calls, *self.peer_steps.values(), 0) > 1000:
             raise ValueError("peer_seeds must be at least 0, calls and peer_steps at most 1000")
-        run.device_of(self.device)
+        device_of(self.device)
         return self
 
 
@@ -210,7 +207,7 @@ def speed(name: str, size: str, device: str, way: str, timing: float) -> dict[st
         "parameters": size_of(net),
         "images_per_second": BATCH / lasts,
         "gflops": work / lasts / 1e9,
-        "memory_mb": loop.peak_memory_mb(on),
+        "memory_mb": peak_memory_mb(on),
     }
 
 
@@ -218,7 +215,7 @@ def ours_size(size: str) -> int:
     """How many parameters our network has, told 20 groups of pictures."""
     edge, channels, chosen = SIZES[size]
     with torch.device("meta"):
-        return size_of(run.network(Config(**chosen), (channels, edge, edge), data.CLUSTERS))  # type: ignore[arg-type]
+        return size_of(network(Config(**chosen), (channels, edge, edge), data.CLUSTERS))  # type: ignore[arg-type]
 
 
 def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor, half: bool = False) -> None:
@@ -270,7 +267,7 @@ def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float)
             with torch.no_grad():
                 torch._foreach_lerp_(average, weights, 1 - min(KEPT, count / (count + 10)))
             spent += time.perf_counter() - begun
-        memory = memory or loop.peak_memory_mb(cpu)  # of training: drawing comes after
+        memory = memory or peak_memory_mb(cpu)  # of training: drawing comes after
         raw, begun = [value.detach().clone() for value in weights], time.perf_counter()
         peer.net.eval()
         with torch.no_grad():
@@ -336,7 +333,7 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def _prepared(device: str) -> torch.device:
-    on = run.device_of(device)
+    on = device_of(device)
     if on.type == "cuda":
         torch.set_float32_matmul_precision("high")  # as `loop.fit` does
     return on
@@ -352,7 +349,7 @@ def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
     if "machine" in options.parts:
         yield "machine", {**where, "timing": options.timing / 10}
     if "speed" in options.parts:
-        ways = WAYS[run.device_of(options.device).type]
+        ways = WAYS[device_of(options.device).type]
         for size, way, name in itertools.product(SIZES, ways, (OURS, *there)):
             yield f"speed/{size}/{way}/{name}", {"name": name, "size": size, "way": way, **where}
     if "quality" in options.parts:
@@ -397,13 +394,13 @@ def benchmark(options: Options) -> Results:
             continue
         print(f": {time.monotonic() - begun:.0f} s")
         results["measured"][name] = {"settings": settings, **found}
-        run.write_json(options.out / RESULTS, results)
+        save(options.out, results)
     return results
 
 
 def named(device: str) -> dict[str, Any]:
     """What tells a machine from others."""
-    on = run.device_of(device)
+    on = device_of(device)
     name = torch.cuda.get_device_name(on) if on.type == "cuda" else platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if on.type == "cpu" and cpu.is_file() and (told := re.search(r"model name\s*: (.*)", cpu.read_text("utf-8"))):
@@ -415,7 +412,17 @@ def apart(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A measurement in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
-        call([sys.executable, "-m", "tinyddpm.train.benchmark", "--job", measure, json.dumps(settings), str(answer)])
+        call(
+            [
+                sys.executable,
+                "-m",
+                "tinyddpm.experiments.benchmark",
+                "--job",
+                measure,
+                json.dumps(settings),
+                str(answer),
+            ]
+        )
         found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
         return found
 
@@ -438,19 +445,8 @@ def call(arguments: list[str]) -> None:
 
 
 def load(folder: Path) -> Results:
-    """What has been measured.
-
-    Raises:
-        ValueError: when there is nothing, or nothing that can be read.
-    """
-    try:
-        results: Results = json.loads((folder / RESULTS).read_text("utf-8"))
-        results["machine"], results["measured"]
-    except FileNotFoundError:
-        raise ValueError(f"{folder / RESULTS} is not there; python -m tinyddpm.train.benchmark measures it") from None
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"{folder / RESULTS} is not the result of a benchmark: {problem!r}") from None
-    return results
+    """What has been measured: `machine` names it, `measured` has each measurement's figures and the `settings` it was made with."""
+    return load_results(folder, "benchmark", ("machine", "measured"))
 
 
 # The tables. ---------------------------------------------------------------------------------------------------------
@@ -557,7 +553,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 
 def tables(results: Results) -> dict[str, str]:
     """The tables that a page can show, as Markdown."""
-    return {name: made(results) for name, made in TABLES.items()}
+    return as_tables(TABLES, results)
 
 
 # The command. --------------------------------------------------------------------------------------------------------
@@ -571,8 +567,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_memory()
         Path(answer).write_text(json.dumps(MEASURES[measure](**json.loads(settings))), "utf-8")
         return 0
-    options = tyro.cli(Options, prog="python -m tinyddpm.train.benchmark", args=arguments)
-    return show(lambda: tables(benchmark(options.check())), options.page)
+    options = tyro.cli(Options, prog="python -m tinyddpm.experiments.benchmark", args=arguments)
+    return exit_code(lambda: show(tables(benchmark(options.check())), options.page))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from .. import forward, posterior
 from ..equation import sqrt
-from . import Model, loop, predicted_x0, visited_times
-from .config import Config
-from .data import Data
+from ..train import Model, loop, predicted_x0, visited_times
+from ..train.config import Config
+from ..train.data import Data
 
 
 def walk(

@@ -1,0 +1,86 @@
+"""What the tests of the trainer share: tiny runs, whole, interrupted, in processes of their own."""
+
+import itertools
+import os
+import re
+import signal
+import socket
+import sys
+import time
+
+import pytest
+import torch
+
+from tinyddpm.train import checkpoint, loop
+from tinyddpm.train.config import Config
+
+TINY = Config(steps=4, width=8, batch=8, T=20, device="cpu")
+
+
+def same(a, b):
+    """Whether two checkpoints hold the same tensors, bit for bit."""
+    (a, of_a), (b, of_b) = checkpoint.read(a / checkpoint.LAST), checkpoint.read(b / checkpoint.LAST)
+    assert a.keys() == b.keys() and of_a["steps"] == of_b["steps"]
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stopped_after(monkeypatch, steps, config):
+    """Train, and be interrupted in the middle of a step."""
+    calls, draw = itertools.count(1), loop.Trainer.draw
+
+    def interrupted(trainer):
+        if next(calls) == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "draw", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.fit(config)
+
+
+def child(config):
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
+    loop.LOG_EVERY, draw = 3, loop.Trainer.draw
+    loop.Trainer.draw = lambda trainer: time.sleep(0.01) or draw(trainer)  # so that it can be killed at many a step
+    loop.fit(config)
+
+
+def member(config, rank, port, stop_at, refused):
+    """One of two processes, told so by what torchrun sets; the first may be interrupted, or both refuse."""
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in told.items()})
+    calls, draw = itertools.count(1), loop.Trainer.draw
+
+    def counted(trainer):
+        if next(calls) == stop_at and rank == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(trainer)
+
+    loop.Trainer.draw = counted
+    try:
+        report = loop.fit(config)
+    except KeyboardInterrupt:
+        sys.exit(3)
+    except ValueError as problem:
+        sys.exit(4 if refused and re.search(refused, str(problem)) else 1)
+    assert (report is None) == (rank == 1)
+
+
+def two_processes(forked, config, stop_at=None, refused="", other=None):
+    """Train in two processes, the second with another config if one is given; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    configs = enumerate((config, other or config))
+    crew = [forked.Process(target=member, args=(of, rank, port, stop_at, refused)) for rank, of in configs]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join(60)
+        process.kill()  # one that still waits for the other would wait for ever
+        process.join()
+    return [process.exitcode for process in crew]

@@ -1,0 +1,207 @@
+"""A run as files: nothing is lost when it is stopped, and nothing goes on from what does not belong to it."""
+
+import json
+import random
+import shutil
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tinyddpm.train import checkpoint, data, loop, run
+
+from .runs import TINY, child, same, stopped_after
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"ema": 0.9, "dropout": 0.1, "shift": 1, "conditional": "labels", "flip": True, "times": "uniform"},
+        {"norm": "batch", "optimiser": "lamb"},
+        {"data": "ring", "optimiser": "sgd"},
+        {"data": "moons", "optimiser": "adamw", "accumulate": 2},
+        {"data": "ring", "learned_variance": True, "times": "importance", "T": 4, "steps": 40},
+    ],
+    ids=str,
+)
+def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, choices):
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    config = replace(TINY, **{"steps": 8, **choices})
+    loop.fit(replace(config, out=tmp_path / "whole"))
+    resumed = replace(config, out=tmp_path / "parts", resume=True)  # there is nothing yet: it begins
+    stopped_after(monkeypatch, 3, resumed)
+    assert run.load(tmp_path / "parts").sample(1, seed=0, steps=2).shape[0] == 1
+    assert checkpoint.read(tmp_path / "parts" / checkpoint.LAST)[1]["steps"] == 3
+    stopped_after(monkeypatch, 2, resumed)
+    report = loop.fit(resumed)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / checkpoint.LOG).read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    for of in ("step", "loss", "gradient", "rate"):
+        assert [line[of] for line in logs[0]] == [line[of] for line in logs[1]]
+    seconds = [line["seconds"] for line in logs[1]]
+    assert seconds == sorted(seconds) and report.seconds > seconds[-1] - 1e-3  # the log rounds
+    again = loop.fit(resumed)  # a finished run only reports
+    assert again.steps == config.steps and again.loss == report.loss and same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_clock_runs_on_over_an_interruption(tmp_path, monkeypatch):
+    config = replace(TINY, out=tmp_path, steps=None, seconds=0.3, resume=True)
+    stopped_after(monkeypatch, 2, config)
+    so_far = checkpoint.read(tmp_path / checkpoint.LAST)[1]["seconds"]
+    begun = time.monotonic()
+    report = loop.fit(config)
+    assert 0 < so_far < report.seconds < 0.3 + 1
+    assert report.seconds - so_far < time.monotonic() - begun
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
+def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_path, forked):
+    config = replace(TINY, data="ring", steps=45, resume=True, save_every=1e-9, out=tmp_path / "killed")
+
+    def begin():
+        process = forked.Process(target=child, args=(config,))
+        process.start()
+        return process
+
+    chance, kills, seen = random.Random(0), 0, set()
+    for _ in range(100):
+        process = begin()
+        process.join(chance.uniform(0.0, 0.4) * (1 + kills / 10))  # on a slow machine too, it gets on in the end
+        if process.exitcode is not None:
+            break
+        process.kill()
+        process.join()
+        kills += 1
+        if (tmp_path / "killed" / checkpoint.LAST).is_file():
+            seen.add(
+                checkpoint.read(tmp_path / "killed" / checkpoint.LAST)[1]["steps"]
+            )  # whole, whenever it was killed
+    assert process.exitcode == 0 and kills >= 3 and len(seen) >= 2
+    loop.fit(replace(config, out=tmp_path / "whole", resume=False, save_every=10.0))
+    assert same(tmp_path / "killed", tmp_path / "whole")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / checkpoint.LOG).read_text().splitlines()]
+    assert steps == [*range(3, 46, 3)]
+
+
+def test_no_room_to_save_keeps_what_was_saved(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")  # not on Windows
+    config = replace(TINY, out=tmp_path, steps=10, resume=True)
+    stopped_after(monkeypatch, 3, config)
+    kept = (tmp_path / checkpoint.LAST).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"safetensors could not be written .* what was saved before is kept"):
+            loop.fit(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / checkpoint.LAST).read_bytes() == kept and not list(tmp_path.glob(".*.part"))
+    assert loop.fit(config).steps == 10
+
+
+def test_what_a_killed_save_left_is_cleared_away(tmp_path):
+    config = replace(TINY, out=tmp_path, resume=True)
+    loop.fit(config)
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        (tmp_path / f".{name}.123.part").write_bytes(b"half")
+    with pytest.raises(ValueError, match="out must be a new or an empty folder"):  # it may be another's, who saves now
+        loop.fit(replace(config, resume=False))
+    assert len(list(tmp_path.glob(".*"))) == 2
+    loop.fit(config)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_goes_on_with_another_kind_of_generator(tmp_path, monkeypatch):
+    """Saved on a GPU and resumed on a CPU, say: not bit for bit, but it goes on, and the same way every time."""
+    stopped_after(monkeypatch, 3, replace(TINY, out=tmp_path / "a", steps=6))
+    tensors, state = checkpoint.read(tmp_path / "a" / checkpoint.LAST)
+    checkpoint.save(tmp_path / "a" / checkpoint.LAST, {**tensors, "generator": tensors["generator"][:16]}, state)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in "ab":
+        assert loop.fit(replace(TINY, out=tmp_path / name, steps=6, resume=True)).steps == 6
+    a, b = (checkpoint.read(tmp_path / name / checkpoint.LAST)[0] for name in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    with torch.random.fork_rng(devices=[]):
+        new, resumed = (loop.Trainer(TINY, data.load("digits"), torch.device("cpu")) for _ in range(2))
+        resumed.restore({**tensors, "generator": tensors["generator"][:16]}, state)
+    assert not torch.equal(new.draw()[0], resumed.draw()[0])  # and not with the first batches again
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):
+    shutil.copytree(trained[0] / "1", tmp_path / "run")
+    tensors, state = checkpoint.read(tmp_path / "run" / checkpoint.LAST)
+    tensors.pop("raw.leave.bias")
+    checkpoint.save(tmp_path / "run" / checkpoint.LAST, tensors, state)
+    with pytest.raises(ValueError, match=r"last.safetensors does not belong to its config: .*raw.leave.bias"):
+        loop.fit(replace(TINY, out=tmp_path / "run", resume=True))
+
+
+def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
+    shutil.copytree(trained[0] / "1", tmp_path / "run")
+    file, config = tmp_path / "run" / checkpoint.LAST, replace(TINY, out=tmp_path / "run", resume=True)
+    content = file.read_bytes()
+    for damaged in (b"", content[:100], content[: len(content) // 2], content[:-1], b"x" * 1000):
+        file.write_bytes(damaged)
+        for attempt in (lambda: run.load(tmp_path / "run"), lambda: loop.fit(config)):
+            with pytest.raises(ValueError, match=r"last.safetensors' is damaged: .* or begin anew"):
+                attempt()
+        assert file.read_bytes() == damaged
+    assert run.load(tmp_path / "run", best=True).sample(1, seed=0, steps=2).shape[0] == 1
+    (tmp_path / "run" / checkpoint.CONFIG).write_text('{"config": {"widht": 8}}')
+    with pytest.raises(ValueError, match=r"config.json' is not the config of a run"):
+        run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"lr": 1e-3}, "lr must stay 0.002, as in the run .*, got 0.001"),
+        ({"width": 16}, "width must stay 8"),
+        ({"seed": 1}, "seed must stay 0"),
+        ({"steps": 5}, "steps must stay 4"),
+        ({"data": "ring"}, "data must stay"),
+    ],
+)
+def test_a_run_goes_on_only_as_what_it_is(trained, changed, said):
+    folder = trained[0] / "1"
+    before = (folder / checkpoint.LAST).read_bytes()
+    with pytest.raises(ValueError, match=said):
+        loop.fit(replace(TINY, out=folder, resume=True, **changed))
+    with pytest.raises(ValueError, match="out must be a new or an empty folder"):
+        loop.fit(replace(TINY, out=folder))
+    assert (folder / checkpoint.LAST).read_bytes() == before
+    assert loop.fit(replace(TINY, out=folder, resume=True, save_every=5.0)).steps == 4
+
+
+def test_other_pictures_under_the_same_name_are_noticed(tmp_path):
+    images = np.zeros((20, 4, 4))
+    np.savez(tmp_path / "a.npz", images=images)
+    config = replace(TINY, data=str(tmp_path / "a.npz"), out=tmp_path / "run", resume=True)
+    assert loop.fit(config).held_out_loss is None
+    np.savez(tmp_path / "a.npz", images=images + 0.5)
+    with pytest.raises(ValueError, match="data must stay"):
+        loop.fit(config)
+    with pytest.raises(ValueError, match=r"best.safetensors: nothing was held out"):
+        run.load(tmp_path / "run", best=True)
+
+
+def test_the_best_is_kept_when_the_last_is_worse(tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 4.0, 5.0])
+    monkeypatch.setattr(loop, "held_out_loss", lambda *a, **k: next(losses))
+    loop.fit(replace(TINY, out=tmp_path, steps=4, save_every=1e-9))
+    assert checkpoint.read(tmp_path / checkpoint.BEST)[1] == {
+        **checkpoint.read(tmp_path / checkpoint.BEST)[1],
+        "steps": 2,
+        "best": 1.0,
+    }
+    best, last = (run.load(tmp_path, best=best).model.leave.weight for best in (True, False))
+    assert not torch.equal(best, last)

@@ -1,0 +1,148 @@
+"""The command line: what it prints, what it refuses, what it does not wait for."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyddpm import cli
+from tinyddpm.train import run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
+    assert cli.main(["judge", str(trained[0] / "1"), "--n", "50", "--steps", "3"]) == 0
+    said = capsys.readouterr().out
+    written = json.loads((trained[0] / "1" / "judge.json").read_text("utf-8"))
+    assert written["drawn"] == {"seed": 0, "best": False, "sampler": "second_order", "steps": 3}
+    assert "bound" in said and "50 samples" in said and "real against real" in said and "nearest neighbours" in said
+    assert cli.main(["judge", str(trained[0] / "9")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "judged"), [([], True), (["--judge", "False"], False), (["--data", "some.npz"], False)]
+)
+def test_train_prints_where_the_samples_are_and_what_they_are_worth(
+    quick_judge, tmp_path, monkeypatch, capsys, arguments, judged
+):
+    monkeypatch.chdir(tmp_path)
+    np.savez("some.npz", images=np.full((9, 8, 8), 0.5), labels=np.arange(9) % 3)
+    tiny = ["--steps", "1", "--width", "8", "--batch", "2", "--T", "5", "--out", "run"]
+    assert cli.main(["train", *tiny, *arguments]) == 0
+    said = capsys.readouterr().out
+    assert os.path.join("run", "samples.png") in said
+    files = {(tmp_path / "run" / name).is_file() for name in ("judge.json", "bound.png")}
+    assert {judged} == {"real against real" in said, "t = 2..5" in said, *files}
+
+
+def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
+    folder = str(trained[0] / "1")
+    for file in ("grid.png", "film.gif", "numbers.npz"):
+        assert cli.main(["sample", folder, "--n", "3", "--steps", "5", "--out", str(tmp_path / file)]) == 0
+        assert str(tmp_path / file) in capsys.readouterr().out
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert Image.open(tmp_path / "film.gif").n_frames == 6
+    assert cli.main(["sample", folder, "--n", "2", "--states", "4", "--out", str(tmp_path / "way.png")]) == 0
+    assert Image.open(tmp_path / "way.png").size == (4 * 50, 2 * 50)
+    numbers = np.load(tmp_path / "numbers.npz")
+    assert numbers["samples"].shape == (3, 1, 8, 8) and abs(numbers["samples"]).max() <= 1
+    assert numbers["labels"].tolist() == run.load(folder).labels(3).tolist() == [1, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["train", "--schedule", "sine"],
+            "schedule must be one of linear, scaled_linear, proportional, cosine, got 'sine'",
+        ),
+        (["train", "--T", "0"], "T must be a whole number of at least 1, got 0"),
+        (["train", "--data", "letters"], "or a folder, got 'letters'"),
+        (["sample", "RUNS/9"], "/3"),
+        (["sample", "RUNS/1", "--steps", "21"], "steps must lie in 1..20, got 21"),
+        (
+            ["sample", "RUNS/1", "--sampler", "euler"],
+            "sampler must be one of ancestral, ddim, second_order, got 'euler'",
+        ),
+        (["sample", "RUNS/1", "--n", "0"], "n must be at least 1, got 0"),
+        (["sample", "RUNS/1", "--out", "samples.jpg"], "out must end in .png, .gif or .npz, got 'samples.jpg'"),
+        (["sample", "RUNS/1", "--out", "nowhere/a.png"], "out must be in a folder that exists"),
+        (
+            ["sample", "RUNS/1", "--states", "1"],
+            "states must be at least 2, with a .png as out, got 1 and 'samples.png'",
+        ),
+        (["sample", "RUNS/1", "--states", "3", "--out", "a.gif"], "with a .png as out, got 3 and 'a.gif'"),
+        (["sample", "RUNS/1", "--guidance", "nan"], "guidance must be a finite number, got nan"),
+        (["sample", "RUNS/1", "--eta", "0.5"], "sampler must be ddim where an eta is given, got 'second_order'"),
+        (
+            ["sample", "RUNS/1", "--sampler", "ancestral", "--variance", "learned"],
+            "variance must be beta or posterior for a run that has not learned one, got 'learned'",
+        ),
+        (["sample", "RUNS/1", "--seed", str(2**64)], "seed must lie in [0, 2**63), got 18446744073709551616"),
+        (["train", "--seed", str(2**63)], "seed must lie in [0, 2**63), got 9223372036854775808"),
+        (["train", "--levels", "5"], "levels must be fewer for pictures of 8x8, which halve to whole pixels, got 5"),
+        (["train", "--data", "ring", "--flip", "True"], "flip must be False or left out for points, got True"),
+        (["cite", "posterior.meen"], "posterior.mean"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_leaves_nothing(trained, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([argument.replace("RUNS", str(trained[0])) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1 and not captured.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_option_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", "--stps", "3"])
+    assert exit_.value.code == 2 and "--steps" in capsys.readouterr().err
+
+
+def test_equations_fit_the_screen(capsys):
+    assert cli.main(["equations"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    (row,) = (line for line in lines if "posterior.mean(" in line)
+    assert row.split()[1:5] == ["posterior.mean(x_t,", "x_0,", "step)", "Ho"] and row.endswith("Ho et al. 2020, Eq. 7")
+
+
+def test_cite_prints_reference_and_bibtex(capsys):
+    assert cli.main(["cite", "train.guided_noise"]) == 0
+    printed = capsys.readouterr().out
+    assert "Classifier-Free Diffusion Guidance" in printed and "@misc{" in printed and "Eq. 6" in printed
+
+
+def test_check_passes_its_arguments_to_pytest(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(pytest, "main", lambda arguments: asked.append(arguments) or 1)
+    assert cli.main(["check", "-k", "mean", "--equation", "posterior.mean"]) == 1
+    assert asked[0][-4:] == ["-k", "mean", "--equation", "posterior.mean"] and "tinyddpm.checker" in asked[0]
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    assert cli.main(["check"]) == 2
+    assert 'pip install "tinyddpm[test]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["check", "--help"]])
+def test_help_does_not_wait_for_torch(arguments):
+    script = (
+        "import sys\nfrom tinyddpm import cli\n"
+        f"try: cli.main({arguments})\nfinally: assert not {{'torch', 'sklearn', 'pytest'}} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "usage: tinyddpm" in done.stdout, done.stderr
+
+
+def test_numbers_do_not_wait_for_what_draws_or_compiles(trained, tmp_path):
+    arguments = ["sample", str(trained[0] / "1"), "--n", "3", "--steps", "5", "--out", str(tmp_path / "numbers.npz")]
+    script = (
+        f"import sys\nfrom tinyddpm import cli\nassert cli.main({arguments}) == 0\n"
+        "assert not {'matplotlib', 'sklearn', 'torch._dynamo'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,110 @@
+"""The house: who may import whom. Read from the source, imports inside functions too."""
+
+import ast
+from graphlib import TopologicalSorter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import tinyddpm
+from tinyddpm.equation import CHAPTERS
+
+HOME = Path(tinyddpm.__file__).parent
+
+GROUND = ("files", "palette", "bibliography")
+"""They import nothing of the package."""
+
+ORDERS = (
+    *(f"{first} forward" for first in (*GROUND, "equation", "letters", "door")),
+    " ".join(CHAPTERS),
+    "forward mixture langevin",
+    *(f"train {judge} exercises experiments cli __main__" for judge in ("checker", "prover")),
+)
+"""In each of them nobody imports who comes later. A folder counts as one; a room need not be there yet."""
+
+ALONE = {"experiments": ("experiments",), "cli": ("__main__",), "__main__": ()}
+"""Who alone may import these."""
+
+UNKNOWN = {"pytest", "_pytest", "hypothesis", "mkdocs", "griffe", "tinyddpm.checker", "tinyddpm.prover"}
+"""What the six chapters and the running example know nothing of: tests, the site, whatever checks them."""
+
+
+def name_of(file):
+    """The module that a file is, such as tinyddpm.train.loop."""
+    return ".".join((HOME.name, *file.relative_to(HOME).with_suffix("").parts)).removesuffix(".__init__")
+
+
+FILES = {name_of(file): file for file in HOME.rglob("*.py") if "tests" not in file.relative_to(HOME).parts}
+
+
+def imports(name):
+    """What a module imports: the names, each with whether it does so as soon as it is imported itself."""
+    file = FILES[name]
+    package, tree = name if file.stem == "__init__" else name.rpartition(".")[0], ast.parse(file.read_text("utf-8"))
+    later = {
+        id(node)
+        for part in ast.walk(tree)
+        if isinstance(part, ast.FunctionDef) or (isinstance(part, ast.If) and "TYPE_CHECKING" in ast.unparse(part.test))
+        for node in ast.walk(part)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            inside = (f"{base}.{alias.name}" for alias in node.names)  # a module, or what is in one
+            names = [module if module in FILES else base for module in inside]
+        else:
+            continue
+        yield from ((imported, id(node) not in later) for imported in names)
+
+
+IMPORTS = {name: [*imports(name)] for name in FILES}
+
+
+def room(name):
+    """The file or folder of the package that a module is in; none for other packages and for the package itself."""
+    package, _, rest = name.partition(".")
+    return rest.partition(".")[0] if package == HOME.name else ""
+
+
+ROOMS = {(room(name), room(other)) for name in FILES for other, _ in IMPORTS[name] if room(name) and room(other)}
+
+
+def before():
+    """The pairs of rooms of which the first comes before the second, in an order or by way of several."""
+    known = {pair for order in ORDERS for pair in pairwise(order.split())}
+    while more := {(a, d) for a, b in known for c, d in known if b == c} - known:
+        known |= more
+    return known
+
+
+def test_the_reader_of_imports_sees_what_is_there():
+    assert ("tinyddpm.train.metrics", True) in IMPORTS["tinyddpm.train"]
+    assert ("tinyddpm.train.machine", False) in IMPORTS["tinyddpm.cli"]
+    assert ("tinyddpm.equation", True) in IMPORTS["tinyddpm"]
+    assert ("torch", False) in IMPORTS["tinyddpm.elbo"] and ("numpy", True) in IMPORTS["tinyddpm.elbo"]
+    assert {("experiments", "train"), ("langevin", "forward"), ("__main__", "cli")} <= ROOMS
+
+
+def test_nobody_imports_in_a_circle():
+    TopologicalSorter(
+        {name: {other for other, first in IMPORTS[name] if first} & FILES.keys() for name in FILES}
+    ).prepare()
+
+
+def test_nobody_imports_upwards():
+    assert not {(user, used) for user, used in ROOMS if (user, used) in before() or (user in GROUND and user != used)}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_these_are_imported_by_nobody_else(name):
+    assert {user for user, used in ROOMS if used == name} <= {*ALONE[name]}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if room(name) in (*CHAPTERS, "mixture")))
+def test_a_chapter_knows_nothing_of_who_checks_or_shows_it(name):
+    known = {other for other, _ in IMPORTS[name]}
+    assert not (known | {other.partition(".")[0] for other in known}) & UNKNOWN

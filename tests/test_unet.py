@@ -1,0 +1,109 @@
+"""The networks: what they begin as, what each answer depends on, what they refuse."""
+
+import itertools
+
+import pytest
+import torch
+
+from tinyddpm.checker import assert_equal
+from tinyddpm.train.config import Config
+from tinyddpm.train.unet import MLP, NORMS, UNet, network
+
+from .strategies import seeded
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+KINDS = [
+    {},
+    {"levels": 3, "blocks": 2},
+    {"levels": 1, "attention": False},
+    {"skips": "add", "blocks": 2},
+    {"time": "learned", "classes": 3},
+    *({"norm": norm} for norm in NORMS if norm != "group"),
+]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 4)])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_network_begins_at_zero_and_keeps_the_shape(shape, kind):
+    model, x, t = (
+        UNet(shape[0], 8, **kind),
+        torch.randn(4, *shape, generator=seeded(0)),
+        torch.tensor([1, 2, 500, 1000]),
+    )
+    assert torch.equal(model(x, t), torch.zeros(4, *shape))
+
+
+def awake(model):
+    """A network none of whose weights are 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [*(UNet(1, 8, **kind) for kind in KINDS), MLP(2, 16), MLP(2, 16, time="learned", classes=3)],
+    ids=lambda model: type(model).__name__,
+)
+def test_each_answer_depends_on_its_own_sample_time_and_class_alone(model):
+    awake(model)
+    deaf = model.condition.label is None
+    shape = (2,) if isinstance(model, MLP) else (1, 8, 8)
+    x, t, labels = torch.randn(3, *shape, generator=seeded(0)), torch.tensor([3, 300, 900]), torch.tensor([0, 2, -1])
+    together = model(x, t, labels)
+    apart = torch.cat([model(x[i : i + 1], t[i : i + 1], labels[i : i + 1]) for i in range(3)])
+    assert_equal(together, apart, rtol=1e-4, atol=1e-4)
+    later = model(x, torch.tensor([3, 301, 900]), labels)
+    assert torch.allclose(together[[0, 2]], later[[0, 2]], atol=1e-4)
+    assert (together[1] - later[1]).abs().max() > 1e-3
+    other = model(x, t, torch.tensor([0, 1, -1]))
+    assert torch.equal(together[[0, 2]], other[[0, 2]]) and torch.equal(together[1], other[1]) == deaf
+    untold = model(x, t)  # no label is -1
+    assert torch.equal(untold[2], together[2]) and torch.equal(untold[0], together[0]) == deaf
+
+
+def test_each_norm_is_over_what_its_name_says():
+    x = torch.randn(4, 16, 3, 5, generator=seeded(0)) * 3 + 1
+    for name, over in {"group": (2, 3, 4), "layer": (1, 2, 3, 4), "instance": (3, 4)}.items():
+        y = NORMS[name](16)(x).reshape(4, 8, 2, 3, 5)
+        assert_equal(y.mean(over), torch.zeros_like(y.mean(over)), atol=1e-5)
+        assert_equal(y.var(over, correction=0), torch.ones_like(y.mean(over)), rtol=1e-3)
+        assert name == "instance" or y.mean(over[1:]).abs().max() > 0.1  # and not over less
+    y = NORMS["batch"](16)(x)
+    assert_equal(y.mean((0, 2, 3)), torch.zeros(16), atol=1e-5)
+
+
+def test_the_network_refuses_what_it_cannot_halve():
+    for shape in ((2, 1, 7, 8), (2, 1, 8, 7), (2, 8, 8)):
+        with pytest.raises(ValueError, match="x_t must be"):
+            UNet(1, 8)(torch.zeros(shape), torch.ones(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="height and width multiples of 4"):
+        UNet(1, 8, levels=3)(torch.zeros(2, 1, 6, 8), torch.ones(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="width must be a multiple of 8, got 12"):
+        UNet(1, 12)
+
+
+@pytest.mark.parametrize(
+    "sides, sizes",
+    [((8, 8), 2), ((28, 28), 3), ((32, 32), 4), ((64, 16), 3), ((12, 8), 2), ((4, 4), 1), ((7, 8), 1), ((6, 6), 1)],
+)
+def test_a_picture_is_halved_down_to_four_pixels_if_nothing_else_is_asked_for(sides, sizes):
+    model = awake(network(Config(width=8), (1, *sides), 0))
+    assert len(model.shrink) == sizes - 1
+    seen = []
+    model.middle_in.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[2:]))
+    assert model(torch.zeros(2, 1, *sides), torch.tensor([1, 2])).shape == (2, 1, *sides)
+    assert seen == [tuple(side // 2 ** (sizes - 1) for side in sides)]
+    assert len(network(Config(width=8, levels=1), (1, *sides), 0).shrink) == 0
+
+
+def test_the_network_hears_by_how_much_a_picture_was_moved():
+    model, x, t = awake(UNet(1, 8, shift=1)), torch.randn(2, 1, 8, 8, generator=seeded(0)), torch.tensor([3, 300])
+    places = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))
+    answers = [model(x, t, None, place.expand(2, 2)) for place in places]
+    assert torch.equal(answers[4], model(x, t))  # not moved, if nothing is said
+    assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(answers, 2))
