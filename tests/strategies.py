@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinyddpm import forward
+from tinyddpm.equation import find
 
 LENGTHS = (1, 2, 3, 10, 100, 1000, 4000)
 
@@ -33,12 +34,31 @@ def schedules():
     return st.one_of(named, st.lists(betas(), min_size=1, max_size=8).map(forward.Schedule))
 
 
+def edged_schedules():
+    """The same, and schedules with a beta of 1, after which nothing of x_0 is left."""
+    ended = st.tuples(st.lists(betas(), max_size=6), st.lists(betas(), max_size=2))
+    zeroed = schedules().filter(lambda s: s.T > 1 and s.beta[-1] < 0.99).map(forward.zero_terminal_snr)
+    return st.one_of(schedules(), zeroed, ended.map(lambda both: forward.Schedule([*both[0], 1.0, *both[1]])))
+
+
 @st.composite
-def steps(draw, first=1):
-    """A step at t = first, t = T or anywhere between."""
-    schedule = draw(schedules().filter(lambda s: first <= s.T))
+def steps(draw, first=1, edges=False):
+    """A step at t = first, t = T or anywhere between; with edges, of schedules with a beta of 1 too."""
+    schedule = draw((edged_schedules() if edges else schedules()).filter(lambda s: first <= s.T))
     t = draw(st.one_of(st.just(first), st.just(schedule.T), st.integers(first, schedule.T)))
     return schedule[t]
+
+
+def steps_for(*functions):
+    """Steps that all of these equations admit: at t = 1, with beta = 1 and with alpha = 0 wherever they may be."""
+    fields = {
+        (index, least)
+        for function in functions
+        for argument in find(function).arguments
+        if argument.kind == "step"
+        for index, least in argument.fields
+    }
+    return steps(edges=True).filter(lambda step: all(step[index] >= least for index, least in fields))
 
 
 def numbers():

@@ -23,7 +23,7 @@ def _registry_as_it_was():
     book.registry.update(before)
 
 
-def double(x, factor=2):
+def double(x, weight=2):
     r"""Twice
     the argument.
 
@@ -33,16 +33,17 @@ def double(x, factor=2):
 
     $$ z = 0 $$
     """
-    return factor * x
+    return weight * x
 
 
-def test_a_function_is_registered_unchanged():
-    assert book.equation("Ho et al. 2020, Eq. 7", derived_from=[posterior.mean])(double) is double
-    known = book.find(double)
-    assert known is book.find("test_equation.double")
+def test_a_function_is_registered_with_its_door():
+    doubled = book.equation("Ho et al. 2020, Eq. 7", derived_from=[posterior.mean])(double)
+    assert doubled.__wrapped__ is double and doubled(3) == 6.0
+    known = book.find(doubled)
+    assert known is book.find(double) is book.find("test_equation.double")
     assert (known.name, known.number, known.chapter) == ("test_equation.double", "T.1", "test_equation")
     assert (known.latex, known.summary) == ("y = 2 x", "Twice the argument.")
-    assert known.signature == "(x, factor=2)"
+    assert known.signature == "(x, weight=2)"
     assert known.source == "Ho et al. 2020, Eq. 7"
     assert known.derived_from == (book.find(posterior.mean),)
     assert known not in equations()  # which are the book's own

@@ -12,11 +12,12 @@ from tinyddpm.equation import CHAPTERS
 
 HOME = Path(tinyddpm.__file__).parent
 
-GROUND = ("files", "palette", "bibliography")
+GROUND = ("arrays", "files", "palette", "bibliography")
 """They import nothing of the package."""
 
 ORDERS = (
-    *(f"{first} forward" for first in (*GROUND, "equation", "letters", "door")),
+    *(f"{first} forward" for first in GROUND),
+    "arrays letters door equation forward",
     " ".join(CHAPTERS),
     "forward mixture langevin",
     *(f"train {judge} exercises experiments cli __main__" for judge in ("checker", "prover")),

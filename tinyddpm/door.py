@@ -100,7 +100,7 @@ class Requirement(NamedTuple):
         names = [name for name in self.names if name in given]
         if any(given[name] is None for name in names) or not names:
             return
-        holds = eval(self.code, {"__builtins__": {}, "abs": abs, "shape": _shape}, dict(given))
+        holds = eval(self.code, {"__builtins__": {}, "abs": abs, "min": min, "shape": _shape}, dict(given))
         ends = _ends(holds)
         if ends is not None and not ends[0]:
             values = ", ".join(f"{name} = {_shown(given[name])}" for name in names)
@@ -477,10 +477,12 @@ def _distribution(argument: Argument, value: Any) -> np.ndarray:
 
 def _choice(argument: Argument, value: Any) -> Any:
     allowed = argument.domain
-    if isinstance(allowed, str):
+    if isinstance(allowed, str):  # a table of the book, in which a reader's own row will do as well
         module, _, attribute = allowed.rpartition(".")
-        allowed = tuple(getattr(sys.modules[f"{__package__}.{module}"], attribute))
-    if value not in allowed:
+        allowed = getattr(sys.modules[f"{__package__}.{module}"], attribute)
+        if isinstance(value, type(next(iter(allowed.values())))):
+            return value
+    if not isinstance(value, str) or value not in allowed:
         raise _refuse(argument.name, f"be one of {', '.join(allowed)}", value)
     return value
 

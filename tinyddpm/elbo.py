@@ -523,6 +523,10 @@ def velocity_weight(step: Step, var: Array) -> Array:
     return mean_weight(var) * step.alpha_bar_prev * step.beta**2 / step.noise_var
 
 
+ERROR_WEIGHTS = {"noise": noise_weight, "x_0": x0_weight, "velocity": velocity_weight}
+"""The weight of the squared error of each of `forward.PREDICTIONS`."""
+
+
 @equation(
     "VDM, Eq. 13; Luo 2022, Eq. 110",
     derived_from=[x0_weight, posterior.variance, forward.snr],

@@ -29,7 +29,7 @@ import tyro
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..forward import check_name
+from ..door import check_name
 from ..train import data, judge, loop, metrics, run
 from ..train.config import Config
 from ..train.machine import device_of, keep_memory, peak_memory_mb

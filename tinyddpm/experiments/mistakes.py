@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import forward, posterior
-from ..equation import sqrt
-from ..train import Model, loop, predicted_x0, visited_times
+from ..arrays import Array, sqrt
+from ..train import Model, loop, sample, visited_times
 from ..train.config import Config
 from ..train.data import Data
+from ..train.samplers import Moment, Sampler
 
 
 def walk(
@@ -29,9 +29,9 @@ def walk(
     merged: bool = True,
     named: bool = True,
     scatter: Callable[[float], float] = sqrt,
-    clip: float = 1.0,
+    clip: float | None = 1.0,
 ) -> Tensor:
-    """Algorithm 2 once more, as a place to make mistakes in; as it stands it does what `train.sample` does.
+    """Algorithm 2 with a step back of its own, as a place to make mistakes in; as it stands it makes none.
 
     Args:
         model: the network, called as ``model(x_t, t)``.
@@ -43,19 +43,19 @@ def walk(
         merged: whether the betas of times left out are merged into the next one's.
         named: whether the network is told a time by its name in 1..T, not by its place among those visited.
         scatter: what is made of the variance to scatter by.
-        clip: the predicted x_0 is clipped to [-clip, clip].
+        clip: the predicted x_0 is clipped to [-clip, clip]; None for no clipping.
     """
     times = visited_times(schedule.T, steps)
-    respaced = forward.respace(schedule, times)
-    x = torch.randn(*shape, generator=rng)
-    for place in range(steps, 0, -1):
-        time = times[place - 1]
-        step, told = respaced[place] if merged else schedule[time], time if named else place
-        z = torch.randn(*shape, generator=rng)
-        with torch.no_grad():
-            x_0 = predicted_x0(x, model(x, torch.full((len(x),), told)), step, predicts).clamp(-clip, clip)
-        x = posterior.mean(x, x_0, step) + scatter(posterior.variance(step)) * z  # this variance is 0 at t = 1
-    return x
+    places = torch.zeros(schedule.T + 1, dtype=torch.int64)
+    places[times] = torch.arange(1, steps + 1)
+    unmerged = {schedule[t].alpha_bar: schedule[t] for t in times}
+
+    def back(x_t: Array, x_0: Array, at: Moment) -> Array:
+        step = at.step if merged else min(unmerged.items(), key=lambda known: abs(known[0] - at.step.alpha_bar))[1]
+        return posterior.mean(x_t, x_0, step) + scatter(posterior.variance(step)) * at.z  # this variance is 0 at t = 1
+
+    asked = model if named else (lambda x_t, t: model(x_t, places[t]))
+    return sample(asked, schedule, shape, rng, Sampler(back, ()), steps, predicts=predicts, clip=clip)
 
 
 class Young(loop.Trainer):
@@ -102,7 +102,7 @@ MISTAKES = {
     "range": Mistake("trained in 0..1", pixels=(0.0, 1.0)),
     "std": Mistake("std for variance", {"scatter": lambda var: var**0.25}),
     "place": Mistake("step's number for $t$", {"named": False}),
-    "unclipped": Mistake("noise, unclipped", {"clip": math.inf}, {"predicts": "noise", "schedule": "cosine"}),
+    "unclipped": Mistake("noise, unclipped", {"clip": None}, {"predicts": "noise", "schedule": "cosine"}),
     "betas": Mistake("betas not merged", {"merged": False}),
     "x_0": Mistake("velocity read as $x_0$", {"predicts": "x_0"}, VELOCITY),
     "young": Mistake("average too young", trainer=Young),

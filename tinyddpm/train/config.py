@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import forward
-from ..forward import Schedule, check_name
-from . import PREDICTS
+from ..door import check_name
+from ..forward import PREDICTIONS, Schedule
 from .data import CONDITIONS, check_data
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": tuple(forward.SCHEDULES),
-    "predicts": PREDICTS,
+    "predicts": tuple(PREDICTIONS),
     "times": ("stratified", "uniform", "importance"),
     "loss": ("mean", "sum"),
     "weighting": ("equal", "min_snr", "bound"),

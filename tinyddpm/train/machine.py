@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..forward import check_name
+from ..door import check_name
 from .config import CHOICES
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -145,7 +145,7 @@ def sample_path(
     schedule: Schedule,
     shape: Sequence[int],
     rng: torch.Generator,
-    sampler: str = "ancestral",
+    sampler: str | Sampler = "ancestral",
     steps: int | None = None,
     eta: float = 0.0,
     variance: str = "beta",
@@ -174,7 +174,7 @@ def sample_path(
         model: the network, called as ``model(x_t, t)``; t is in 1..T also where steps are left out.
         schedule: the one it was trained with.
         rng: gives x_T first and then one z for every step. Its device is where the samples are made.
-        sampler: one of `SAMPLERS`: "ancestral" for Algorithm 2, "ddim", "second_order" or "reverse_sde".
+        sampler: one of `SAMPLERS`: "ancestral" for Algorithm 2, "ddim", "second_order" or "reverse_sde"; or a `Sampler`.
         steps: how many times to visit, as `visited_times` has it; all T if neither these nor ``times`` are given.
         eta: for DDIM: how much of the noise is fresh, from 0 for none to 1 for the "posterior" variance.
         variance: for Algorithm 2: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior"; "learned" for a
@@ -188,7 +188,7 @@ def sample_path(
     """
     import torch
 
-    visited = _times(schedule, steps, times)
+    visited, back = _times(schedule, steps, times), SAMPLERS[sampler] if isinstance(sampler, str) else sampler
     respaced, answers = forward.respace(schedule, visited), _Answers(model, predicts, variance, clip, clip_noise)
     x = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
     x = x if start is None else check_shape("start", start, tuple(shape))
@@ -200,7 +200,7 @@ def sample_path(
         with torch.no_grad():
             x_0, noise, v = answers(x, visited[i - 1], step)
             at = Moment(step, step.before, noise, z, VARIANCES[variance](step, v), eta, before)
-            x, before = SAMPLERS[sampler].step(x, x_0, at), (x_0, step)
+            x, before = back.step(x, x_0, at), (x_0, step)
             for _ in range(corrections if i > 1 else 0):
                 z = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
                 _, noise, _ = answers(x, visited[i - 2], respaced[i - 1])
@@ -241,7 +241,7 @@ def sample(
     schedule: Schedule,
     shape: Sequence[int],
     rng: torch.Generator,
-    sampler: str = "ancestral",
+    sampler: str | Sampler = "ancestral",
     steps: int | None = None,
     **options: Any,
 ) -> torch.Tensor:

@@ -32,8 +32,7 @@ class Times(nn.Module):
         if config.weighting == "min_snr":
             weights = elbo.min_snr_weight(steps, predicts=config.predicts)
         if config.weighting == "bound":
-            of = {"noise": elbo.noise_weight, "x_0": elbo.x0_weight, "velocity": elbo.velocity_weight}[config.predicts]
-            weights = of(steps, steps.beta)
+            weights = elbo.ERROR_WEIGHTS[config.predicts](steps, steps.beta)
         self.register_buffer("weights", torch.from_numpy(weights / weights.mean()).float())
         self.register_buffer("chances", torch.full((self.T,), 1 / self.T))
         if self.kind == "importance":
