@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,7 +48,7 @@ _loads: dict[Callable[..., Any], Any] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Equation:
     """One equation: the function, its formula, where both come from and what its arguments are."""
 
@@ -57,7 +58,11 @@ class Equation:
     latex: str
     place: int
     arguments: tuple[door.Argument, ...]
+    shapes: Mapping[str, door.Shapes]
     unproved: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<equation ({self.number}) {self.name}>"
 
     @property
     def name(self) -> str:
@@ -123,7 +128,7 @@ def equation(
         chapter = _chapter(function)
         name = f"{chapter}.{function.__qualname__}"
         formula = re.search(r"\$\$(.+?)\$\$", inspect.getdoc(function) or "", re.DOTALL)
-        if formula is None:
+        if formula is None and sys.flags.optimize < 2:  # under -OO there are no docstrings
             raise ValueError(f"{name}: the docstring has no display formula ($$ ... $$)")
         before = registry.get(name)
         if before and not _reloaded(door.bare(before.function), function):
@@ -133,7 +138,7 @@ def equation(
         call.__doc__ = _with_arguments(function.__doc__ or "", known, shapes)
         _loads[function] = function.__globals__.get("__spec__")
         reason = UNPROVED[unproved] if unproved else None
-        registry[name] = Equation(call, source, origins, formula[1].strip(), place, tuple(known), reason)
+        registry[name] = Equation(call, source, origins, formula[1].strip() if formula else "", place, tuple(known), door.read_shapes(shapes), reason)
         return call  # type: ignore[return-value]
 
     return register

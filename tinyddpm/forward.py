@@ -527,7 +527,12 @@ def log_snr(step: Step) -> Array:
     return step.log_alpha_bar - log(step.noise_var)
 
 
-@equation("VDM, Eq. 5", derived_from=[snr], require=EARLIER, where={"step_s.noise_var": "(0, 1]", "step.alpha": "(0, 1]"})
+@equation(
+    "VDM, Eq. 5",
+    derived_from=[snr],
+    require=EARLIER,
+    where={"step_s.noise_var": "(0, 1]", "step.alpha_bar": "(0, 1]"},
+)
 def log_snr_gain(step: Step, step_s: Step) -> Array:
     r"""How much the logarithm of the signal-to-noise ratio grows from t back to s.
 
@@ -552,7 +557,7 @@ def variance_after(var: Array, step: Step) -> Array:
     return step.alpha * var + step.beta
 
 
-@equation("derived here", derived_from=[alpha_bar, proportional], where={"beta_T": "(0, 1)"})
+@equation("derived here", derived_from=[alpha_bar, proportional], where={"beta_T": "number (0, 1)"})
 def log_alpha_bar_limit(T: Array, beta_T: Array) -> Array:
     r"""How small alpha_bar gets when beta grows in proportion to t: the sum of logarithms, as an integral.
 

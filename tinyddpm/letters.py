@@ -77,6 +77,7 @@ class Letter:
 
 KINDS = {
     "number": "a number, an array or a tensor of floating point",
+    "scalar": "a single number",
     "pixels": "a number or an array, of whole numbers or floating point",
     "step": "a `Step`",
     "noising": "a number in [0, 1], or a `Step`",
@@ -289,10 +290,10 @@ letter("schedule", r"\beta_{1:T}", "T steps", "object", "Schedule", elsewhere="`
 # The schedule. -------------------------------------------------------------------------------------------------------
 
 letter("beta", r"\beta_t", "beta_1..beta_T", "table", "[0, 1]", elsewhere="`betas` (diffusers)")
-letter("beta_1", r"\beta_1", "the first variance", domain="(0, 1]", elsewhere="`beta_start` (diffusers)")
-letter("beta_T", r"\beta_T", "the last variance", domain="(0, 1]", elsewhere="`beta_end` (diffusers)")
-letter("beta_max", r"\beta_{\max}", "the largest variance", domain="(0, 1]")
-letter("s", "s", "the offset that keeps beta_1 from being too small", domain="[0, inf)")
+letter("beta_1", r"\beta_1", "the first variance", kind="scalar", domain="(0, 1]", elsewhere="`beta_start` (diffusers)")
+letter("beta_T", r"\beta_T", "the last variance", kind="scalar", domain="(0, 1]", elsewhere="`beta_end` (diffusers)")
+letter("beta_max", r"\beta_{\max}", "the largest variance", kind="scalar", domain="(0, 1]")
+letter("s", "s", "the offset that keeps beta_1 from being too small", kind="scalar", domain="[0, inf)")
 letter(
     "alpha_bar",
     r"\bar\alpha_t",
@@ -359,7 +360,7 @@ letter(
 )
 letter("v", "v", "which variance: 0 for the smaller, 1 for the larger", elsewhere="`model_var_values` (diffusers)")
 letter("eta", r"\eta", "how much of the noise is fresh", domain="[0, 1]", elsewhere="`eta` (diffusers)")
-letter("clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", domain="(0, inf)")
+letter("clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", kind="scalar", domain="(0, inf)")
 letter("cov", r"\Sigma", "a covariance matrix", "covariance")
 letter("cov_q", r"\Sigma_q", "covariance of q", "covariance")
 letter("cov_p", r"\Sigma_p", "covariance of p", "covariance")
@@ -390,7 +391,7 @@ letter("log_p", r"\log p", "log-density of p", domain="[-inf, inf)")
 letter("nats", "L", "minus the log-likelihood of one example, or a bound on it", domain="(-inf, inf]")
 letter("simple", r"L_{simple}", "`simple_loss`", domain="[0, inf)")
 letter("bound", r"L_{vlb}", "a term of the bound")
-letter("weight", r"\lambda", "weight of the bound", domain="[0, inf)")
+letter("weight", r"\lambda", "weight of the bound", kind="scalar", domain="[0, inf)")
 letter("losses", "L_t", "the last few losses of every t, shape (T, history)", "table")
 letter("square_errors", r"\mathbb E\,\lVert x_0 - \hat x_0\rVert^2", "mean squared error of x_0 by t", "table", "[0, inf)")
 letter(
@@ -400,8 +401,8 @@ letter(
     "function",
     "(snr) -> number",
 )
-letter("snr_min", r"\mathrm{SNR}_{\min}", "signal-to-noise ratio at the noisy end", domain="(0, inf)")
-letter("snr_max", r"\mathrm{SNR}_{\max}", "signal-to-noise ratio at the clean end", domain="(0, inf)")
+letter("snr_min", r"\mathrm{SNR}_{\min}", "signal-to-noise ratio at the noisy end", kind="scalar", domain="(0, inf)")
+letter("snr_max", r"\mathrm{SNR}_{\max}", "signal-to-noise ratio at the clean end", kind="scalar", domain="(0, inf)")
 letter("chain", r"q, p", "a chain of linear Gaussian steps", "object", "Chain")
 letter("alpha_bar_max", r"\bar\alpha_T", "the largest alpha_bar_T at which the end still counts as pure noise", domain="[0, 1]")
 letter("mixture", r"q(x_0)", "the data, a mixture in one dimension", "object", "Mixture")
@@ -432,7 +433,7 @@ letter("score_divergence", r"\nabla \cdot s", "divergence of the score, shape (.
 letter("dt", r"\Delta\tau", "the time that passes, below 0 for a step back")
 letter("dw", r"\Delta w", "how far Brownian motion goes meanwhile: of variance abs(dt)")
 letter("wiener", "w", "Brownian motion at the same times, shape (n + 1, ..., d)")
-letter("tolerance", r"\varepsilon", "of the integration, relative and absolute", domain="(0, 1)")
+letter("tolerance", r"\varepsilon", "of the integration, relative and absolute", kind="scalar", domain="(0, 1)")
 
 # The trainer. --------------------------------------------------------------------------------------------------------
 
@@ -444,7 +445,7 @@ letter("shape", "n", "shape of the samples, (batch, ...)", "any")
 letter("sampler", "x_s", "which step back", "choice", "train.SAMPLERS")
 letter("clip_noise", "", "whether the noise is that of the clipped x_0", "any")
 letter("corrections", "n", "how many steps of Langevin dynamics follow each step", "whole", "[0, inf)")
-letter("corrector_size", r"\delta / (1-\bar\alpha_s)", "step size of these, in units of the variance of the noise", domain="(0, inf)")
+letter("corrector_size", r"\delta / (1-\bar\alpha_s)", "step size of these, in units of the variance of the noise", kind="scalar", domain="(0, inf)")
 letter("dtype", "", "dtype of the samples; torch's default if None", "any")
 letter("start", "x_T", "the first state, if it is not to be drawn")
 letter("options", "", "what else is passed on", "any")
