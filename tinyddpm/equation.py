@@ -6,10 +6,12 @@ formula, its source and what it is derived from. `arrays` has the helpers with w
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -38,6 +40,9 @@ UNPROVED = {
     "arrays": "it computes on arrays or networks, not on single numbers",
 }
 """Why a formula is not proved equal to its code, by the word that `@equation` takes for it."""
+
+WIDTH = 80
+"""Columns of code that fit a page."""
 
 registry: dict[str, Equation] = {}
 """Every equation registered so far, by name, in the order of the book's code."""
@@ -84,6 +89,19 @@ class Equation:
     def signature(self) -> str:
         """The arguments as they are written in the code, without their types."""
         return f"({', '.join(map(_without_type, inspect.signature(self.function).parameters.values()))})"
+
+    @property
+    def code(self) -> str:
+        """The function as it is shown: without its decorator, its docstring and its types."""
+        lines = textwrap.dedent(inspect.getsource(door.bare(self.function))).splitlines()
+        tree = ast.parse("\n".join(lines)).body[0]
+        assert isinstance(tree, ast.FunctionDef)
+        first, *_ = tree.body[1:]  # the docstring comes before it
+        start = first.lineno - 1
+        while lines[start - 1].strip().startswith("#"):  # a comment above the first statement belongs to it
+            start -= 1
+        head = textwrap.wrap(f"def {tree.name}{self.signature}:", WIDTH, subsequent_indent="        ")
+        return "\n".join([*head, *lines[start:]])
 
     @property
     def summary(self) -> str:

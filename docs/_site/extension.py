@@ -8,10 +8,7 @@ $...$, $$...$$                      formulas (pymdownx.arithmatex finds them, Ka
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
-import textwrap
 import xml.etree.ElementTree as etree  # noqa: N813 (as Markdown itself calls it)
 from html import escape, unescape
 from pathlib import Path
@@ -126,7 +123,7 @@ class EquationBlock(_Alone):
         number.text = f"({known.number})"
         # Wrapped in <code>, for the theme makes that reachable by keyboard where it has to be scrolled.
         setting = HtmlFormatter(cssclass="highlight equation-code", wrapcode=True)
-        self.stash(block, highlight(code(known), PythonLexer(), setting))
+        self.stash(block, highlight(known.code, PythonLexer(), setting))
         notes = etree.SubElement(block, "div", {"class": "equation-notes"})
         etree.SubElement(notes, "p").text = " ".join(filter(None, (sources(known), origins(known))))
         self.checks(notes, known)
@@ -227,19 +224,6 @@ class ListBlock(_Alone):
             if cited:
                 etree.SubElement(parent, "p").text = "Cited by " + ", ".join(f"[[eq:{k.name}]]" for k in cited) + "."
             self.stash(parent, f'<pre tabindex="0"><code>{escape(work.bibtex)}</code></pre>')
-
-
-def code(known: Equation) -> str:
-    """The source of an equation without its decorator, its docstring and its types: what the formula is compared with."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(known.function))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
-    lines = textwrap.dedent(inspect.getsource(known.function)).splitlines()
-    first, *_ = tree.body[1:]  # the docstring comes before it
-    # A comment above the first statement belongs to it.
-    start = first.lineno - 1
-    while lines[start - 1].strip().startswith("#"):
-        start -= 1
-    return "\n".join([f"def {tree.name}{known.signature}:", *lines[start:]])
 
 
 def claim(known: Equation) -> str:
