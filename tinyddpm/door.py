@@ -68,19 +68,31 @@ class Argument(NamedTuple):
 
     def allowed(self) -> list[str]:
         """What it may be, in words for a docstring."""
-        if isinstance(self.domain, Interval) and self.kind != "noising":
-            words = [self.domain.words]
-        elif isinstance(self.domain, tuple):
-            words = [f"one of {', '.join(self.domain)}"]
-        elif self.kind == "function":
-            words = [f"called as ``{self.name}{self.domain.partition(' -> ')[0]}``"]
-        else:
-            words = []
+        found = words(self.kind, self.domain, self.name)
         if self.kind == "step":
-            words += [f"with {Step._fields[at]} above 0" for at, _ in self.fields if self.fields is not STEP_ALONE]
+            found += [f"with {Step._fields[at]} above 0" for at, _ in self.fields if self.fields is not STEP_ALONE]
         else:
-            words += [f"with {field} at least {least:g}" for field, least in self.fields]
-        return [*filter(None, words)]
+            found += [f"with {field} at least {least:g}" for field, least in self.fields]
+        return found
+
+
+def words(kind: str, domain: Any, name: str = "") -> list[str]:
+    """What a domain says, in words for a docstring or a table."""
+    interval = Interval.read(domain) if isinstance(domain, str) and _is_interval(kind) else domain
+    if isinstance(interval, Interval):
+        said = "" if kind == "noising" else interval.words
+    elif isinstance(domain, tuple):
+        said = f"one of {', '.join(domain)}"
+    elif kind == "function":
+        said = f"called as ``{name}{domain.partition(' -> ')[0]}``"
+    else:
+        said = domain if kind == "object" else ""
+    return [said] if said else []
+
+
+def _is_interval(kind: str) -> bool:
+    """Whether the domain of this kind is an interval of numbers."""
+    return kind in ("number", "scalar", "pixels", "whole", "table", "covariance", "noising")
 
 
 class Requirement(NamedTuple):
@@ -134,7 +146,7 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
         kind, domain = letter.kind, where.get(parameter.name, letter.domain)
         if isinstance(domain, str) and domain.partition(" ")[0] in _KINDS:
             kind, _, domain = domain.partition(" ")
-        if kind in ("number", "scalar", "pixels", "whole", "table", "covariance", "noising") and isinstance(domain, str):
+        if _is_interval(kind) and isinstance(domain, str):
             domain = Interval.read(domain)
         fields: tuple[tuple[Any, float], ...] = tuple(
             (Step._fields.index(field) if kind == "step" else field, Interval.read(text).low)

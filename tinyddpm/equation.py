@@ -183,7 +183,7 @@ def described(argument: door.Argument, shapes: str = "") -> str:
     """An argument in one line: what its letter means, and what it may be here."""
     letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
     parts = [letter.meaning, f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "", *argument.allowed()]
-    return ", ".join(filter(None, parts)).replace(",,", ",")
+    return "; ".join(filter(None, parts))
 
 
 def _with_arguments(text: str, known: Iterable[door.Argument], shapes: str) -> str:
