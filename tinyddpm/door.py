@@ -209,13 +209,12 @@ def guarded(
                     quick = False
                     break
         if not quick:
+            problem: Exception | None = None
             try:
                 args, kwargs = admit(args, kwargs)
             except Refused as refusal:
                 problem = refusal.error
-            else:
-                problem = None
-            if problem is not None:
+            if problem is not None:  # raised here, so that it has no other frame of ours
                 raise problem
         state.inside = True
         try:
