@@ -1,6 +1,7 @@
 """The house: who may import whom. Read from the source, imports inside functions too."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
@@ -151,3 +152,34 @@ def test_a_body_is_a_formula(known):
     assert (len(body(known)) > SHORT) == (known.name in LONG), body(known)
     if known.name != "vae_vs_vdm.as_vdm":  # which tells what does not hold
         assert "raise " not in known.code, "a guard belongs to the door"
+
+
+# Digits: what a step holds is not formed again by subtraction. ---------------------------------------------------------
+
+SUBTRACT = {
+    "letters.Step.from_alpha_bar": "where nobody knows more digits",
+    "letters.Step.since": "on symbols, which have all of them",
+}
+"""Who alone may form 1 - alpha or 1 - alpha_bar."""
+
+
+def differences(tree, path=()):
+    """Each `1 - alpha` or `1 - alpha_bar` in a file, however it is reached, with the place where it stands."""
+    for node in ast.iter_child_nodes(tree):
+        inside = (*path, node.name) if isinstance(node, ast.FunctionDef | ast.ClassDef) else path
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and ast.unparse(node.left) in ("1", "1.0"):
+            last = re.split(r"[.\[]", ast.unparse(node.right))[-1]
+            if re.match(r"(alpha|alpha_bar|kept)(_\w+)?$", last):
+                yield ".".join(inside), ast.unparse(node)
+        yield from differences(node, inside)
+
+
+def test_the_reader_of_differences_sees_them():
+    found = [text for _, text in differences(ast.parse("def f(step): return 1 - step.alpha_bar, 1.0 - alpha_bar_t, 1 - eta"))]
+    assert found == ["1 - step.alpha_bar", "1.0 - alpha_bar_t"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if room(name) not in ("prover", "experiments")))
+def test_one_minus_alpha_bar_is_formed_nowhere(name):
+    found = {f"{name.removeprefix('tinyddpm.')}.{place}": text for place, text in differences(ast.parse(FILES[name].read_text("utf-8")))}
+    assert {place: text for place, text in found.items() if place not in SUBTRACT} == {}
