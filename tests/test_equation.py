@@ -2,6 +2,9 @@
 
 import importlib
 import math
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -80,13 +83,49 @@ def test_a_reloaded_module_registers_its_equations_again(tmp_path, monkeypatch):
         "    '$$ y = x $$'",
         "",
     ]
-    (tmp_path / "notebook_chapter.py").write_text("\n".join(lines))
+    path = tmp_path / "notebook_chapter.py"
+    path.write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     chapter = importlib.import_module("notebook_chapter")
     first = chapter.f
     again = importlib.reload(chapter).f
     assert first is not again and book.find("notebook_chapter.f").function is again
     assert book.find("notebook_chapter.f").number == "N.1"
+    path.write_text("\n".join([lines[0], "# an edit above it", *lines[1:]]))
+    importlib.invalidate_caches()
+    edited = importlib.reload(chapter).f
+    assert book.find("notebook_chapter.f").function is edited is not again
+    path.write_text("\n".join([*lines, *lines[1:]]))
+    with refused(["notebook_chapter.f", "already"]):
+        importlib.reload(chapter)
+
+
+def test_a_chapter_can_be_loaded_again_in_a_notebook():
+    """Its steps, schedules and checks go on working with those made before."""
+    code = """
+        import importlib, tinyddpm
+        from tinyddpm import forward, posterior
+        step, before = forward.linear()[5], posterior.mean(0.1, 0.2, forward.linear()[5])
+        old = forward.linear(3)
+        importlib.reload(forward), importlib.reload(posterior)
+        assert posterior.mean(0.1, 0.2, step) == before
+        assert len(forward.respace(old, [1, 3])) == 2 and old == forward.linear(3)
+        assert len({known.name for known in tinyddpm.equations()}) == len(tinyddpm.equations())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cell_of_a_notebook_can_be_run_again():
+    """A cell is no file that is loaded: its functions come again whenever it is run."""
+    code = """
+        from tinyddpm.equation import equation, find
+        for _ in range(2):
+            exec(compile("@equation('Ho et al. 2020')\\ndef f(x):\\n    '$$ y = x $$'\\n    return x", "cell", "exec"))
+        assert find("__main__.f").function is f
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
