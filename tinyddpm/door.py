@@ -32,14 +32,14 @@ from .arrays import is_array, is_tensor, to_numpy
 from .letters import LARGEST, LETTERS, Gaussian, Interval, Letter, Step
 
 STEP_ALONE = ((Step._fields.index("beta"), math.ulp(0.0)),)
-"""What every step needs unless the equation says more: a beta above 0, so a time from 1 on."""
+"""What every step but `step_s` needs: a beta above 0, so a time from 1 on."""
 
 HINTS = {
     "alpha": "at 0 the noise tells nothing of x_0; predict x_0 or the velocity",
     "alpha_bar": "at 0 the noise tells nothing of x_0; predict x_0 or the velocity",
     "noise_var_prev": "that is, t must be above 1",
     "noise_var": "at 0 there is no noise in the sample",
-    "beta": "it is the step to t = 0, which no noise leads to",
+    "beta": "at 0 it is the time t = 0, to which no step of noising leads",
 }
 """Why a field of a step must be above 0."""
 
@@ -76,7 +76,8 @@ class Argument(NamedTuple):
         else:
             words = []
         if self.kind == "step":
-            words += [f"with {Step._fields[at]} above 0" for at, _ in self.fields if self.fields is not STEP_ALONE]
+            asked = [at for at, least in self.fields if least > 0 and (at, least) not in STEP_ALONE]
+            words += [f"with {Step._fields[at]} above 0" for at in asked]
         else:
             words += [f"with {field} at least {least:g}" for field, least in self.fields]
         return [*filter(None, words)]
@@ -143,8 +144,8 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
             for argument, _, field in (key.partition("."),)
             if argument == parameter.name and field
         )
-        if kind == "step" and not fields and parameter.name != "step_s":
-            fields = STEP_ALONE
+        if kind == "step" and parameter.name != "step_s":
+            fields = (*STEP_ALONE, *(field for field in fields if field[0] != STEP_ALONE[0][0]))
         optional = parameter.default is None
         found.append(Argument(parameter.name, letter, kind, domain, optional, fields))
     return found
