@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeAlias
 import array_api_compat
 import numpy as np
 
-from .arrays import is_array, is_tensor, to_numpy
+from .arrays import is_array, is_symbolic, is_tensor, is_traced, to_numpy
 from .letters import LARGEST, LETTERS, Gaussian, Interval, Letter, Step
 
 STEP_ALONE = ((Step._fields.index("beta"), math.ulp(0.0)),)
@@ -174,7 +174,7 @@ def guarded(
     count, state = len(highs), _state
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _steps_aside() or state.inside:
+        if is_traced() or state.inside:
             return function(*args, **kwargs)
         quick = len(args) <= count and not kwargs
         if quick:
@@ -215,12 +215,6 @@ def guarded(
     functools.update_wrapper(call, function)
     call.__code__ = call.__code__.replace(co_name=function.__name__)  # so that a profile names the equation
     return call, known
-
-
-def _steps_aside() -> bool:
-    """Whether somebody is reading the code and not running it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def check_name(name: str, value: str, allowed: Collection[str]) -> None:
@@ -306,7 +300,7 @@ def _is_symbolic(value: Any) -> bool:
         return False
     if isinstance(value, Step):
         value = value[0]
-    return type(value).__module__.partition(".")[0] in ("sympy", "mpmath")
+    return is_symbolic(value)
 
 
 def _refuse(name: str, must: str, value: Any, kind: type[Exception] = ValueError) -> Refused:
