@@ -463,11 +463,14 @@ def _distribution(argument: Argument, value: Any) -> np.ndarray:
     p = given.astype(np.float64)
     precision = np.finfo(given.dtype).eps if given.dtype.kind == "f" else np.finfo(np.float64).eps
     if p.ndim == 0 or not np.all(p >= 0):
-        raise _refuse(argument.name, "be probabilities, at least 0, over the last axis", value)
-    slack = max(1e-9, 4 * precision * p.shape[-1])
-    if not np.all(np.abs(p.sum(axis=-1) - 1) <= slack):
-        raise _refuse(argument.name, "be probabilities that sum to 1 over the last axis", value)
-    return p
+        raise _refuse(argument.name, "be probabilities, at least 0", value)
+    axis, where = (None, "") if argument.domain == "all axes" else (-1, " over the last axis")
+    slack = max(1e-9, 4 * precision * (p.size if axis is None else p.shape[-1]))
+    total = p.sum(axis=axis, keepdims=True)
+    if not np.all(np.abs(total - 1) <= slack):
+        raise _refuse(argument.name, f"be probabilities that sum to 1{where}", value)
+    # What was rounded to float32 sums to 1 again, so that what is computed of it is not refused in its turn.
+    return p if slack == 1e-9 else p / total
 
 
 def _choice(argument: Argument, value: Any) -> Any:

@@ -85,7 +85,7 @@ KINDS = {
     "times": "whole numbers",
     "table": "a list or an array of numbers",
     "covariance": "a symmetric matrix, positive definite",
-    "distribution": "probabilities that sum to 1 over the last axis",
+    "distribution": "probabilities that sum to 1 over the last axis, or over all",
     "choice": "one of a few words",
     "function": "a function",
     "object": "an object of a class of the book",
@@ -413,7 +413,7 @@ letter("p", "p", "probabilities of what happens, over the last axis", "distribut
 letter("q", "q", "probabilities believed in, over the last axis", "distribution")
 letter("prior", "p(x)", "p(x), shape (n,)", "distribution")
 letter("likelihood", r"p(y \mid x)", "p(y given x), shape (n, m), a row for each x", "distribution")
-letter("joint", "p(x, y)", "p(x, y), shape (n, m), sums to 1", "table", "[0, 1]")
+letter("joint", "p(x, y)", "p(x, y), shape (n, m), sums to 1", "distribution", "all axes")
 letter("axis", "x", "the variable to sum over: 0 for x, 1 for y", "whole", "[0, 1]")
 letter("f", "f", "a function of one number, for arrays", "function", "(x) -> x")
 letter("df", "f'", "its derivative", "function", "(x) -> x")
