@@ -9,7 +9,8 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinyddpm import forward
+from tinyddpm import forward, mixture, vae_vs_vdm
+from tinyddpm.arrays import convert
 from tinyddpm.equation import find
 
 LENGTHS = (1, 2, 3, 10, 100, 1000, 4000)
@@ -98,3 +99,137 @@ def refused(words, error=ValueError):
     with pytest.raises(error) as problem:
         yield
     assert all(word in str(problem.value) for word in words), str(problem.value)
+
+
+# Arguments that an equation admits, made from its letters. -----------------------------------------------------------
+
+SIZES = {"n": 3, "m": 4, "d": 2, "k": 2, "batch": 3, "channels": 2, "features": 2, "L": 3, "history": 3, "...": (), "T": 5}
+"""The lengths that stand for the letters of a shape."""
+
+FUNCTIONS = {
+    "(x) -> x": lambda x, *rest: -x,
+    "(x, time) -> x": lambda x, time: -x,
+    "(x) -> x[:-1]": lambda x: -(x**2).sum(-1) / 2,
+    "(x_t, t) -> x_t": lambda x_t, t: 0.5 * x_t,
+    "(x_t, t) -> any": lambda x_t, t: 0.5 * x_t,
+    "(x_t, t) -> 2 x_t": lambda x_t, t: torch.cat([0.5 * x_t, 0.1 * x_t], dim=1),
+    "(x_t, step) -> Gaussian": lambda x_t, step: forward.Gaussian(0.5 * x_t, 1.0),
+    "(time) -> number": lambda time: 1.0,
+    "(snr) -> number": lambda snr: 1 / (1 + snr),
+}
+"""A function of each kind that an equation takes."""
+
+SPECIAL = {
+    "alpha_bar_max": lambda: 0.01,
+    "axis": lambda: 0,
+    "directions": lambda: np.eye(2),
+    "dtype": lambda: torch.float64,
+    "rng": lambda: np.random.default_rng(0),
+    "shape": lambda: (3, 2),
+    "taus": lambda: [1, 3, 5],
+    "times": lambda: np.array([0.1, 0.2, 0.4, 0.7]),
+    "values": lambda: np.array([0.5, 1.0, 2.0]),
+    "variances": lambda: np.array([4.0, 2.0, 1.0]),
+    "step_size": lambda: 0.05,
+    "start": lambda: None,
+    "clip_noise": lambda: True,
+    "shared": lambda: True,
+}
+"""Arguments of which the letter does not say enough."""
+
+OWN = {
+    "elbo.diffusion_loss_continuous": lambda: {"snr_min": 0.2, "snr_max": 3.0},
+    "elbo.vlb_terms": lambda: {"x_0": np.array([[0.1, -0.2], [0.3, 0.4]])},
+    "langevin.minibatch_score": lambda: {"total": 7},
+    "langevin.probability_flow_log_prob": lambda: {"time": 0.4},
+    "train.encode": lambda: {"x_0": torch.ones(3, 2), "times": [1, 3, 5], "steps": None},
+    "train.learned_variance_loss": lambda: {
+        "x_0": torch.ones(3, 2),
+        "noise": torch.ones(3, 2),
+        "t": torch.tensor([1, 2, 5]),
+    },
+    "train.sample": lambda: {"rng": seeded(0)},
+    "train.sample_path": lambda: {"rng": seeded(0), "times": [1, 3, 5], "steps": None},
+    "train.stratified_times": lambda: {"uniform": np.array([0.3])},
+    "train.time_embedding": lambda: {"t": np.array([1, 4])},
+    "train.training_loss": lambda: {"x_0": np.ones((3, 2)), "noise": np.ones((3, 2)), "t": np.array([1, 2, 5])},
+}
+"""Arguments of equations that ask for more than the letters say."""
+
+def value_for(argument, shape, rng, like=None):
+    """Something that an argument may be, of a shape: a float for (), else an array in the library of `like`."""
+    if argument.kind in ("number", "scalar", "pixels", "table"):
+        shape = () if argument.kind == "scalar" else shape
+        low = max(argument.domain.low, -0.9 if argument.kind != "pixels" else 1)
+        low = low + 0.1 * (low >= 0)
+        drawn = rng.uniform(low, min(argument.domain.high, low + 0.8), shape)
+        drawn = float(drawn) if shape == () else drawn
+        return drawn if like is None or shape == () or argument.kind == "table" else convert(drawn, like=like)
+    if argument.kind == "noising":
+        return 0.4
+    if argument.kind == "whole":
+        return int(max(argument.domain.low, 2 if argument.domain.high > 1 else 0))
+    if argument.kind == "distribution":
+        drawn = rng.uniform(0.1, 1.0, shape or (3,))
+        return drawn / drawn.sum(-1, keepdims=True)
+    if argument.kind == "covariance":
+        return np.eye(shape[0]) * 0.7
+    if argument.kind == "times":
+        return np.array([1, 3, 5]) if like is None else convert_whole([1, 3, 5], like)
+    if argument.kind == "choice":
+        return {"variance": argument.domain[0] if isinstance(argument.domain, tuple) else "", "predicts": "noise"}.get(
+            argument.name, "ancestral"
+        )
+    if argument.kind == "function":
+        return FUNCTIONS[argument.domain]
+    raise ValueError(f"no value for {argument.name}, of kind {argument.kind}")
+
+
+def convert_whole(values, like):
+    return torch.tensor(values) if isinstance(like, torch.Tensor) else np.array(values)
+
+
+def shape_for(dims):
+    """A shape, from the letters in it."""
+    sizes = []
+    for dim in dims:
+        name, _, more = dim.partition("+") if "+" in dim else dim.partition("-")
+        size = SIZES.get(name, int(name) if name.isdigit() else 2)
+        sizes += list(size) if isinstance(size, tuple) else [size + int(f"{dim[len(name)]}{more}") if more else size]
+    return tuple(sizes)
+
+
+def admitted(known, rng, shape=(), like=None):
+    """Arguments that an equation admits, by name; numbers have the shape, in the library of `like`."""
+    schedule, given, special = forward.linear(5, 0.1, 0.3), {}, OWN.get(known.name, dict)()
+    for argument in known.arguments:
+        said = known.shapes.get(argument.name)
+        own = shape_for(said[0]) if said else shape
+        if argument.name in special:
+            value = special[argument.name]
+        elif argument.name in SPECIAL:
+            value = SPECIAL[argument.name]()
+        elif argument.kind == "step":
+            t = {"step_s": 2, "step_u": 4, "step_next": 4}.get(argument.name, 3)
+            value = schedule[t] if like is None or shape == () else schedule.at(t, like=like)
+        elif argument.kind == "object":
+            value = {"Schedule": schedule, "Mixture": mixture.two_classes(), "Chain": chain()}[argument.domain]
+        else:
+            value = value_for(argument, own, rng, like)
+        given[argument.name] = value
+    return given
+
+
+def chain():
+    return vae_vs_vdm.ideal_chain(forward.linear(3, 0.9, 0.99), np.zeros(2), np.eye(2))
+
+
+def instance(known):
+    """What a method is called on: nothing for a function."""
+    made = {
+        "Mixture": mixture.ring,
+        "LinearVAE": lambda: vae_vs_vdm.LinearVAE(np.ones((2, 2)) + np.eye(2), np.zeros(2), 0.5),
+        "Chain": chain,
+    }
+    owner = known.function.__qualname__.rpartition(".")[0]
+    return (made[owner](),) if owner else ()

@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,8 +67,8 @@ def test_examples_are_counted(monkeypatch):
 
 
 def test_only_equations_can_be_checked():
-    with pytest.raises(ValueError, match="check_operands is not a registered equation"):
-        checks(forward.check_operands)
+    with pytest.raises(ValueError, match="schedule is not a registered equation"):
+        checks(forward.schedule)
 
 
 # Runs of pytest inside pytest. ---------------------------------------------------------------------------------------
@@ -178,3 +181,104 @@ def test_an_unknown_equation_is_refused(pytester):
     result, _ = run(pytester, GOOD, "--equation", "forward.snt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "equation 'forward.snt' is unknown; nearest: forward.snr" in result.stderr.str()
+
+
+WRONG_CONCERN = """
+    @pytest.mark.concerns("forward.snr")
+    def test_its_door():
+        assert False
+"""
+
+
+def test_what_concerns_an_equation_can_fail_it_but_is_no_check(pytester):
+    result, text = run(pytester, GOOD + WRONG_CONCERN, "--equation", "forward.snr", "--equation-report", "report.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert json.loads((pytester.path / "report.json").read_text())["equations"]["forward.snr"]["status"] == "failed"
+    alone = GOOD.replace("@checks(forward.snr, forward.log_snr)", '@pytest.mark.concerns("forward.snr")')
+    result, text = run(pytester, alone, "--equation", "forward.snr")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED and "no check: forward.snr" in text
+
+
+def test_an_equation_without_any_test_is_no_success(pytester):
+    result, text = run(pytester, GOOD, "--equation", "posterior.mean")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED and "no check: posterior.mean" in text
+
+
+PASSES = GOOD + """
+    @checks(*[known.function for known in __import__("tinyddpm").equations()])
+    def test_all():
+        pass
+
+    @pytest.mark.parametrize("known", [
+        pytest.param(known, marks=pytest.mark.proves(known.name)) for known in __import__("tinyddpm").equations()
+    ])
+    def test_all_proved(known):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], ""),
+        (["."], ""),
+        (["-k", "ratio"], "-k was given"),
+        (["-m", "checks"], "-m was given"),
+        (["--deselect", "test_it.py::test_all"], "--deselect was given"),
+        (["test_it.py"], "single files or tests were named"),
+        (["test_it.py::test_all"], "single files or tests were named"),
+        (["--ignore", "other"], "--ignore was given"),
+        (["--stepwise"], "--stepwise was given"),
+        (["--lf"], "--lf was given"),
+        (["--collect-only"], "--collect-only was given"),
+        (["--equation", "forward.snr"], "--equation picks"),
+        (["part"], "not all folders of tests were named"),
+    ],
+)
+def test_why_a_run_is_partial(pytester, monkeypatch, arguments, why):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyfile(test_it="")
+    pytester.mkdir("part")
+    pytester.makeini("[pytest]\ntestpaths = .")
+    config = pytester.parseconfig("-p", "tinyddpm.checker", *arguments)
+    session = SimpleNamespace(shouldstop=False, shouldfail=False, testscollected=0)
+    assert checker._Ledger(config)._partial(session) == why
+    stopped = SimpleNamespace(shouldstop=False, shouldfail="stopping after 1 failures", testscollected=0)
+    assert checker._Ledger(config)._partial(stopped) == (why or "stopping after 1 failures")
+    cut = SimpleNamespace(shouldstop=False, shouldfail=False, testscollected=7)
+    assert checker._Ledger(config)._partial(cut) == (why or "only 0 of 7 tests were run")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_a_partial_run_says_why_and_is_not_failed_for_missing_checks(pytester, workers):
+    pytester.makepyfile(
+        leaver="""
+            def pytest_collection_modifyitems(config, items):
+                config.hook.pytest_deselected(items=[items.pop()])
+        """
+    )
+    result, text = run(pytester, GOOD, "-p", "leaver", *workers)
+    assert result.ret == pytest.ExitCode.OK, text
+    assert "a partial run, since some tests were left out: equations without a check are not counted" in text
+    assert "no check" not in text
+
+
+def test_a_partial_run_renews_only_what_it_ran(pytester):
+    result, text = run(pytester, PASSES, "--equation-report", "report.json")
+    assert result.ret == pytest.ExitCode.OK and "a partial run" not in text
+    whole = json.loads((pytester.path / "report.json").read_text())
+    assert whole["summary"]["checked"] == len(equations()) and whole["partial"] == ""
+    broken = PASSES.replace("step.alpha_bar / (1 - step.alpha_bar)", "step.alpha_bar")
+    result, _ = run(pytester, broken, "--equation", "forward.snr", "--equation-report", "report.json")
+    report = json.loads((pytester.path / "report.json").read_text())
+    assert report["partial"] == "--equation picks"
+    assert report["equations"]["forward.snr"]["status"] == "failed"
+    assert report["equations"]["posterior.mean"] == whole["equations"]["posterior.mean"]
+    assert report["summary"]["checked"] == len(equations()) - 2  # log_snr shares the broken test
+
+
+def test_a_comparison_fails_where_asserts_are_switched_off():
+    code = "import tinyddpm.posterior; from tinyddpm.checker import assert_equal; assert_equal(0.9956, 42.0)"
+    for flags in (["-O"], ["-OO"]):  # with the second, docstrings are gone too
+        done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 1 and "0.9956, expected 42.0" in done.stderr.replace("np.float64(", "").replace(")", "")

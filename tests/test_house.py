@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import tinyddpm
-from tinyddpm.equation import CHAPTERS
+from tinyddpm import equations
+from tinyddpm.equation import CHAPTERS, WIDTH
 
 HOME = Path(tinyddpm.__file__).parent
 
@@ -109,3 +110,44 @@ def test_these_are_imported_by_nobody_else(name):
 def test_a_chapter_knows_nothing_of_who_checks_or_shows_it(name):
     known = {other for other, _ in IMPORTS[name]}
     assert not (known | {other.partition(".")[0] for other in known}) & UNKNOWN
+
+
+# Bodies are formulas. ------------------------------------------------------------------------------------------------
+
+SHORT = 6
+"""Lines of code that a formula may take."""
+
+LONG = {
+    "forward.cosine": "differences of cosines as products of sines, so that no digits cancel",
+    "forward.zero_terminal_snr": "sums of small falls, so that no digits cancel",
+    "elbo.decoder_log_prob": "both tails, and the two open bins",
+    "elbo.vlb_terms": "a loop over all times",
+    "vae_vs_vdm.hierarchical_elbo": "a loop over all latents",
+    "vae_vs_vdm.consistency_elbo": "a loop over all latents",
+    "vae_vs_vdm.denoising_elbo": "a loop over all latents",
+    "vae_vs_vdm.as_vdm": "three restrictions, each with its message",
+    "vae_vs_vdm.ideal_chain": "a loop that builds a chain",
+    "vae_vs_vdm.elbo_gap": "a loop over all times",
+    "langevin.euler_maruyama": "a solver",
+    "langevin.heun": "a solver",
+    "langevin.probability_flow_log_prob": "a solver, of the state and of its density at once",
+    "train.learned_variance_loss": "Algorithm 1 with two losses",
+    "train.sample_path": "Algorithm 2: a loop over all times",
+    "train.encode": "a loop over all times",
+}
+"""The equations whose code is longer, and why."""
+
+
+def body(known):
+    """The lines of an equation's code, without comments."""
+    code = known.code.splitlines()
+    start = next(i for i, line in enumerate(code) if line.endswith(":") and line.count(")") + code[0].count("(")) + 1
+    return [line for line in code[start:] if line.strip() and not line.strip().startswith("#")]
+
+
+@pytest.mark.parametrize("known", equations(), ids=lambda known: known.name)
+def test_a_body_is_a_formula(known):
+    assert max(map(len, known.code.splitlines())) <= WIDTH
+    assert (len(body(known)) > SHORT) == (known.name in LONG), body(known)
+    if known.name != "vae_vs_vdm.as_vdm":  # which tells what does not hold
+        assert "raise " not in known.code, "a guard belongs to the door"

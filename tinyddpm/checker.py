@@ -3,11 +3,13 @@
 This project's configuration loads it (`-p tinyddpm.checker`); other pytest runs in the environment are left alone.
 
 A test says with `@checks(posterior.mean)` which equations it checks, and compares with `assert_equal`, which notes the
-largest residual. At the end pytest prints how many equations there are, how many are checked and proved and by how
-much, and a whole run fails when an equation has no check.
+largest residual. What concerns an equation without checking its value, such as what its door refuses, is marked
+`concerns`. At the end pytest prints how many equations there are, how many are checked and proved and by how much. A
+whole run fails when an equation has no check; a partial one says why it is partial.
 
     pytest --equation posterior.mean          runs the checks of one equation (may be given several times)
-    pytest --equation-report=FILE             writes the status of every equation as JSON, for the site
+    pytest --equation-report=FILE             writes the status of every equation as JSON, for the site; a run of a part
+                                              of the tests renews only what it ran, and says that it was partial
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
@@ -25,7 +28,8 @@ import numpy as np
 import pytest
 
 from . import equations
-from .equation import Array, find, registry, to_numpy
+from .arrays import Array, to_numpy
+from .equation import find, registry
 from .files import write
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -63,13 +67,14 @@ def assert_equal(actual: Array, expected: Array, rtol: float = 1e-10, atol: floa
         AssertionError: naming the worst element.
     """
     if isinstance(actual, tuple) or isinstance(expected, tuple):
-        assert len(actual) == len(expected), f"{len(actual)} values, expected {len(expected)}"
+        sizes = [len(value) if isinstance(value, tuple) else 1 for value in (actual, expected)]
+        _hold(sizes[0] == sizes[1], f"{sizes[0]} values, expected {sizes[1]}")
         for a, b in zip(actual, expected, strict=True):
             assert_equal(a, b, rtol, atol)
         return
-    assert _kind(actual) == _kind(expected), f"{_kind(actual)}, expected {_kind(expected)}"
+    _hold(_kind(actual) == _kind(expected), f"{_kind(actual)}, expected {_kind(expected)}")
     a, b = to_numpy(actual), to_numpy(expected)
-    assert a.shape == b.shape, f"shape {a.shape}, expected {b.shape}"
+    _hold(a.shape == b.shape, f"shape {a.shape}, expected {b.shape}")
     if a.size == 0:
         return
     size = np.maximum(abs(a), abs(b))
@@ -77,10 +82,18 @@ def assert_equal(actual: Array, expected: Array, rtol: float = 1e-10, atol: floa
         off = np.where(a == b, 0.0, abs(a - b))
         residual = np.where(off == 0, 0.0, off / (size + atol / rtol))
     worst = np.unravel_index(np.argmax(np.where(np.isnan(residual), np.inf, residual)), a.shape)
-    assert residual[worst] <= rtol, (
-        f"{a[worst]!r}, expected {b[worst]!r}, at {list(map(int, worst))}: residual {residual[worst]:.2g} above {rtol:.2g}"
+    _hold(
+        bool(residual[worst] <= rtol),
+        f"{a[worst]!r}, expected {b[worst]!r}, at {list(map(int, worst))}: "
+        f"residual {residual[worst]:.2g} above {rtol:.2g}",
     )
     _record.residual = max(_record.residual or 0.0, float(residual[worst]))
+
+
+def _hold(condition: bool, message: str) -> None:
+    """An assertion that holds under ``python -O`` too, and where pytest does not rewrite it."""
+    if not condition:
+        raise AssertionError(message)
 
 
 @dataclass
@@ -130,6 +143,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "checks(*names): the equations that this test checks",
+        "concerns(*names): the equations that this test is about, though it does not check their values",
         "proves(name): the equation whose formula this test proves equal to its code",
         "unproved(name, reason): the equation whose formula is not proved, and why",
     ):
@@ -140,8 +154,9 @@ def pytest_configure(config: pytest.Config) -> None:
             find(name)
         except ValueError as problem:
             raise pytest.UsageError(f"--equation: {problem}") from None
-    if not hasattr(config, "workerinput"):  # under xdist the one who hands out the work keeps the book
-        config.pluginmanager.register(_Ledger(config), f"{PROPERTY}.ledger")
+    # Under xdist the one who hands out the work keeps the book.
+    keeper = _Worker(config) if hasattr(config, "workerinput") else _Ledger(config)
+    config.pluginmanager.register(keeper, f"{PROPERTY}.ledger")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -150,8 +165,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not wanted or collection_path.suffix != ".py":
         return None
     tree = [*ast.walk(ast.parse(collection_path.read_text("utf-8")))]
-    if any(isinstance(n, ast.Attribute) and n.attr == "proves" for n in tree):
-        return None  # which equations it proves, it says when it runs
+    if any(isinstance(n, ast.Attribute) and n.attr in ("proves", "checks") and _is_mark(n) for n in tree):
+        return None  # which equations it concerns, it says when it runs
     calls = [d for n in tree for d in getattr(n, "decorator_list", ()) if isinstance(d, ast.Call)]
     said = [ast.unparse(a) for call in calls if ast.unparse(call.func).endswith("checks") for a in call.args]
     meant = [{name for name in registry if f".{name}".endswith(f".{words}")} for words in said]
@@ -159,12 +174,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return not any(not names or names & wanted for names in meant) or None
 
 
+def _is_mark(node: ast.Attribute) -> bool:
+    """Whether it is ``pytest.mark.NAME``: a mark that a test puts on its own cases."""
+    return isinstance(node.value, ast.Attribute) and node.value.attr == "mark"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted = set(config.getoption("equation"))
     if not wanted:
         return
     chosen = [item for item in items if wanted & _names(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    left = set(map(id, chosen))
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in left])
     items[:] = chosen
 
 
@@ -175,7 +196,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     finally:
-        marks = {kind: _marked(item, kind) for kind in ("checks", "proves", "unproved")}
+        marks = {kind: _marked(item, kind) for kind in ("checks", "concerns", "proves", "unproved")}
         # user_properties is what travels from xdist's workers with the report
         item.user_properties.append((PROPERTY, {**marks, **asdict(_record)}))
 
@@ -185,7 +206,8 @@ def _marked(item: pytest.Item, kind: str) -> list[str]:
 
 
 def _names(item: pytest.Item) -> set[str]:
-    return {*_marked(item, "checks"), *_marked(item, "proves"), *_marked(item, "unproved")[:1]}
+    about = (name for kind in ("checks", "concerns", "proves") for name in _marked(item, kind))
+    return {*about, *_marked(item, "unproved")[:1]}
 
 
 @dataclass
@@ -195,20 +217,31 @@ class _Ledger:
     config: pytest.Config
     tests: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     proved: set[str] = field(default_factory=set)
+    disproved: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
+    deselected: int = 0
+    reported: set[str] = field(default_factory=set)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.deselected += len(items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: Any) -> None:
+        """Under xdist the workers collect, and know what was left out."""
+        self.deselected += getattr(node, "workeroutput", {}).get(PROPERTY, 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reported.add(report.nodeid)
         shown = dict(report.user_properties).get(PROPERTY)
         if report.when != "call" or not isinstance(shown, dict):
             return
         if shown["unproved"]:
             name, reason = shown["unproved"]
             self.reasons[name] = reason
-        if report.passed:
-            self.proved.update(shown["proves"])
+        (self.proved if report.passed else self.disproved).update(shown["proves"])
         if report.skipped:
             return
-        for name in (*shown["checks"], *(() if report.passed else shown["proves"])):
+        for name in (*shown["checks"], *(() if report.passed else (*shown["proves"], *shown["concerns"]))):
             self.tests[name].append(
                 {
                     "id": report.nodeid,
@@ -220,65 +253,99 @@ class _Ledger:
             )
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        self.report = self._status()
+        self.partial = self._partial(session)
+        self.report = self._status({})
         target = self.config.getoption("equation_report")
         if target:
-            write(Path(target), lambda file: file.write(json.dumps(self.report, indent=1).encode()))
-        if self._is_whole_run() and session.exitstatus == pytest.ExitCode.OK and self._missing():
+            path = Path(target)
+            before = json.loads(path.read_text("utf-8")) if self.partial and path.is_file() else {}
+            whole = json.dumps(self._status(before.get("equations", {})), indent=1).encode()
+            write(path, lambda file: file.write(whole))
+        good = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if good and self._missing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if not self.tests and not self.proved:
+        picked = self.config.getoption("equation")
+        if not self.tests and not self.proved and not picked:
             return
         say = terminalreporter.write_line
         terminalreporter.section("equations")
-        for name in self.config.getoption("equation"):
+        for name in picked:
             row = self.report["equations"][name]
             say(f"{name} ({row['number']}): {row['status']}; {len(row['tests'])} tests, {_shown(row)}")
-        if not self.config.getoption("equation"):
+        if not picked:
             summary = self.report["summary"]
             say(
                 f"{summary['equations']} equations, {summary['checked']} checked, {summary['proved']} proved; "
                 f"{summary['tests']} tests, {_shown(summary)}"
             )
-        if self._is_whole_run():
+        if self.partial:
+            say(f"a partial run, since {self.partial}: equations without a check are not counted")
+        else:
             for reason, count in Counter(self.reasons.values()).most_common():
                 names = ", ".join(name for name, why in self.reasons.items() if why == reason)
                 say(f"not proved, since {reason} ({count}): {names}")
-            for text, missing in self._missing().items():
-                say(f"{text}: {', '.join(missing)}", red=True)
+        for text, missing in self._missing().items():
+            say(f"{text}: {', '.join(missing)}", red=True)
 
     def _missing(self) -> dict[str, list[str]]:
-        """What makes a whole run fail: equations that nothing checks, or that are unproved without a reason."""
-        known = self.report["equations"]
-        found = {
-            "no check": [name for name, row in known.items() if not row["tests"]],
-            "neither proved nor explained": [
-                name for name, row in known.items() if not (row["proved"] or row["unproved_reason"])
-            ],
-        }
+        """What makes a run fail: in a whole one, equations that nothing checks, or that are unproved without a reason;
+
+        of the equations that were picked by name, those that nothing checks.
+        """
+        known, picked = self.report["equations"], self.config.getoption("equation")
+        names = picked if picked else () if self.partial else known
+        found = {"no check": [name for name in names if not any(t["examples"] for t in known[name]["tests"])]}
+        if not picked:
+            found["neither proved nor explained"] = [
+                name for name in names if not (known[name]["proved"] or known[name]["unproved_reason"])
+            ]
         return {text: names for text, names in found.items() if names}
 
-    def _is_whole_run(self) -> bool:
-        """Whether every test was asked for: no file, no test and no equation picked out."""
-        option = self.config.option
-        picked = (option.keyword, option.markexpr, option.equation, option.deselect, getattr(option, "lf", False))
-        return not any(picked) and not any(
-            "::" in argument or argument.endswith(".py") for argument in self.config.args
-        )
+    def _partial(self, session: pytest.Session) -> str:
+        """Why this run is not one of all tests; empty if it is."""
+        option, config = self.config.option, self.config
+        if option.equation:
+            return "--equation picks"
+        chosen = {"-k": option.keyword, "-m": option.markexpr, "--deselect": option.deselect, "--lf": _set("lf", option)}
+        chosen |= {"--stepwise": _set("stepwise", option), "--collect-only": option.collectonly}
+        for name, value in chosen.items():
+            if value:
+                return f"{name} was given"
+        asked = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
+        if any(str(argument).startswith("--ignore") for argument in asked):
+            return "--ignore was given"
+        roots = [Path(config.rootpath, path).resolve() for path in config.getini("testpaths")]
+        folders = [Path(config.invocation_params.dir, argument).resolve() for argument in config.args]
+        if any("::" in argument for argument in config.args) or not all(map(Path.is_dir, folders)):
+            return "single files or tests were named"
+        if not all(any(root.is_relative_to(folder) for folder in folders) for root in roots):
+            return "not all folders of tests were named"
+        if self.deselected:
+            return "some tests were left out"
+        if session.shouldstop or session.shouldfail:
+            return str(session.shouldstop or session.shouldfail)
+        if session.testscollected > len(self.reported):
+            return f"only {len(self.reported)} of {session.testscollected} tests were run"
+        return ""
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What is known of every equation; of those tests that were not run, what was known before."""
         rows = {}
         for known in equations():
+            old = before.get(known.name, {})
             tests = self.tests.get(known.name, [])
+            fresh = {test["id"] for test in tests} | self.reported
+            tests = [*tests, *(test for test in old.get("tests", ()) if test["id"] not in fresh)]
             outcomes = {test["outcome"] for test in tests}
-            proved = known.name in self.proved
+            proved = known.name in self.proved or (bool(old.get("proved")) and known.name not in self.disproved)
             good = "proved" if proved else "checked"
             rows[known.name] = {
                 "number": known.number,
                 "status": "failed" if "failed" in outcomes else good if tests else "unchecked",
                 "proved": proved,
-                "unproved_reason": self.reasons.get(known.name),
+                "unproved_reason": self.reasons.get(known.name, old.get("unproved_reason")),
                 "tests": tests,
                 "examples": sum(test["examples"] for test in tests),
                 "residual": _largest(test["residual"] for test in tests),
@@ -292,7 +359,26 @@ class _Ledger:
             "examples": sum(test["examples"] for test in every),
             "residual": _largest(test["residual"] for test in every),
         }
-        return {"equations": rows, "summary": summary}
+        return {"equations": rows, "summary": summary, "partial": self.partial}
+
+
+@dataclass
+class _Worker:
+    """In a worker of xdist: counts what was left out, for the one who keeps the book."""
+
+    config: Any
+    deselected: int = 0
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.deselected += len(items)
+
+    def pytest_sessionfinish(self) -> None:
+        self.config.workeroutput[PROPERTY] = self.deselected
+
+
+def _set(name: str, option: Any) -> bool:
+    """Whether an option of a plugin is given, where the plugin is there."""
+    return bool(getattr(option, name, False))
 
 
 def _shown(row: dict[str, Any]) -> str:

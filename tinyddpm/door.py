@@ -15,6 +15,7 @@ is not checked again.
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import math
@@ -67,20 +68,32 @@ class Argument(NamedTuple):
 
     def allowed(self) -> list[str]:
         """What it may be, in words for a docstring."""
-        if isinstance(self.domain, Interval) and self.kind != "noising":
-            words = [self.domain.words]
-        elif isinstance(self.domain, tuple):
-            words = [f"one of {', '.join(self.domain)}"]
-        elif self.kind == "function":
-            words = [f"called as ``{self.name}{self.domain.partition(' -> ')[0]}``"]
-        else:
-            words = []
+        found = words(self.kind, self.domain, self.name)
         if self.kind == "step":
             asked = [at for at, least in self.fields if least > 0 and (at, least) not in STEP_ALONE]
-            words += [f"with {Step._fields[at]} above 0" for at in asked]
+            found += [f"with {Step._fields[at]} above 0" for at in asked]
         else:
-            words += [f"with {field} at least {least:g}" for field, least in self.fields]
-        return [*filter(None, words)]
+            found += [f"with {field} at least {least:g}" for field, least in self.fields]
+        return found
+
+
+def words(kind: str, domain: Any, name: str = "") -> list[str]:
+    """What a domain says, in words for a docstring or a table."""
+    interval = Interval.read(domain) if isinstance(domain, str) and _is_interval(kind) else domain
+    if isinstance(interval, Interval):
+        said = "" if kind == "noising" else interval.words
+    elif isinstance(domain, tuple):
+        said = f"one of {', '.join(domain)}"
+    elif kind == "function":
+        said = f"called as ``{name}{domain.partition(' -> ')[0]}``"
+    else:
+        said = domain if kind == "object" else ""
+    return [said] if said else []
+
+
+def _is_interval(kind: str) -> bool:
+    """Whether the domain of this kind is an interval of numbers."""
+    return kind in ("number", "scalar", "pixels", "whole", "table", "covariance", "noising")
 
 
 class Requirement(NamedTuple):
@@ -93,18 +106,16 @@ class Requirement(NamedTuple):
     @classmethod
     def read(cls, message: str, expression: str) -> Requirement:
         """From words and an expression, such as ``"step_s.alpha_bar >= step.alpha_bar"``."""
-        code = compile(expression, message, "eval")
-        return cls(message, code, tuple(name for name in code.co_names if name in LETTERS))
+        read = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
+        return cls(message, compile(expression, message, "eval"), tuple(sorted(read & LETTERS.keys())))
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Refuse arguments that do not stand as they must; those that should not be read are not."""
-        names = [name for name in self.names if name in given]
-        if any(given[name] is None for name in names) or not names:
+        if any(given.get(name) is None for name in self.names):
             return
-        holds = eval(self.code, {"__builtins__": {}, "abs": abs, "min": min, "shape": _shape}, dict(given))
-        ends = _ends(holds)
+        ends = _ends(eval(self.code, {"shape": _shape}, dict(given)))
         if ends is not None and not ends[0]:
-            values = ", ".join(f"{name} = {_shown(given[name])}" for name in names)
+            values = ", ".join(f"{name} = {_shown(given[name])}" for name in self.names)
             raise Refused(ValueError(f"{self.message}, got {values}"))
 
 
@@ -136,7 +147,7 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
         kind, domain = letter.kind, where.get(parameter.name, letter.domain)
         if isinstance(domain, str) and domain.partition(" ")[0] in _KINDS:
             kind, _, domain = domain.partition(" ")
-        if kind in ("number", "pixels", "whole", "table", "covariance", "noising") and isinstance(domain, str):
+        if _is_interval(kind) and isinstance(domain, str):
             domain = Interval.read(domain)
         fields: tuple[tuple[Any, float], ...] = tuple(
             (Step._fields.index(field) if kind == "step" else field, Interval.read(text).low)
@@ -161,12 +172,13 @@ def guarded(
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = known[:-1]
     requirements = [Requirement.read(message, expression) for message, expression in require.items()]
-    admit = functools.partial(_admit, known, _read_shapes(shapes), requirements, method)
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    admit = functools.partial(_admit, known, read_shapes(shapes), requirements, defaults, method)
     # What the quick way admits: floats within bounds, and steps of floats. Anything else takes the long way.
     lows: list[Any] = []
     highs: list[Any] = []
     for argument in known:
-        number, step = argument.kind in ("number", "pixels"), argument.kind == "step"
+        number, step = argument.kind in ("number", "scalar", "pixels"), argument.kind == "step"
         lows.append(argument.domain.low if number else math.inf)
         highs.append(argument.domain.high if number else argument.fields if step else None)
     if method or shapes or require:
@@ -198,13 +210,12 @@ def guarded(
                     quick = False
                     break
         if not quick:
+            problem: Exception | None = None
             try:
                 args, kwargs = admit(args, kwargs)
             except Refused as refusal:
                 problem = refusal.error
-            else:
-                problem = None
-            if problem is not None:
+            if problem is not None:  # raised here, so that it has no other frame of ours
                 raise problem
         state.inside = True
         try:
@@ -265,6 +276,7 @@ def _admit(
     known: Sequence[Argument],
     shapes: Mapping[str, Shapes],
     requirements: Sequence[Requirement],
+    defaults: Mapping[str, Any],
     method: bool,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -288,7 +300,7 @@ def _admit(
         if argument.kind == "times" and "schedule" in given:
             _within_schedule(argument.name, given[argument.name], given["schedule"].T)
     for requirement in requirements:
-        requirement.check(given)
+        requirement.check({**defaults, **given})
     return (
         (*own, *(given[argument.name] for argument in known[: len(rest)])),
         {name: given.get(name, value) for name, value in kwargs.items()},
@@ -394,6 +406,16 @@ def _ends(value: Any) -> tuple[float, float] | None:
         return float(least), float(most)
     except (RuntimeError, TypeError, NotImplementedError):  # under vmap, or of a fake tensor: there is nothing to read
         return None
+
+
+def _scalar(argument: Argument, value: Any) -> Any:
+    """A single number, as a float."""
+    if is_array(value):
+        if _shape(value) != ():
+            raise Refused(TypeError(f"{argument.name} must be a single number, got an array of shape {_shape(value)}"))
+        value = value.item() if is_tensor(value) else value[()]
+        value = value.item() if isinstance(value, np.generic) else value
+    return _number(argument, value)
 
 
 def _pixels(argument: Argument, value: Any) -> Any:
@@ -550,6 +572,7 @@ def _covariance(argument: Argument, value: Any) -> np.ndarray:
 
 _KINDS: dict[str, Callable[[Argument, Any], Any]] = {
     "number": _number,
+    "scalar": _scalar,
     "pixels": _pixels,
     "step": _step,
     "noising": _noising,
@@ -637,7 +660,7 @@ def _misfit(arrays: tuple[tuple[str, bool, tuple[int, ...]], ...]) -> str:
     return f"shapes must be equal, or of as many axes with length 1 where they differ, but they are {shapes}"
 
 
-def _read_shapes(text: str) -> dict[str, Shapes]:
+def read_shapes(text: str) -> dict[str, Shapes]:
     """From ``"x (..., d), v (..., d) or 0"``, with the alternatives of each in turn."""
     found = re.findall(r"(\w+) (\([^)]*\)(?: or (?:\([^)]*\)|0))*)", text)
     return {

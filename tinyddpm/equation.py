@@ -6,9 +6,12 @@ formula, its source and what it is derived from. `arrays` has the helpers with w
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import re
+import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -38,6 +41,9 @@ UNPROVED = {
 }
 """Why a formula is not proved equal to its code, by the word that `@equation` takes for it."""
 
+WIDTH = 80
+"""Columns of code that fit a page."""
+
 registry: dict[str, Equation] = {}
 """Every equation registered so far, by name, in the order of the book's code."""
 
@@ -47,7 +53,7 @@ _loads: dict[Callable[..., Any], Any] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Equation:
     """One equation: the function, its formula, where both come from and what its arguments are."""
 
@@ -57,7 +63,11 @@ class Equation:
     latex: str
     place: int
     arguments: tuple[door.Argument, ...]
+    shapes: Mapping[str, door.Shapes]
     unproved: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<equation ({self.number}) {self.name}>"
 
     @property
     def name(self) -> str:
@@ -79,6 +89,19 @@ class Equation:
     def signature(self) -> str:
         """The arguments as they are written in the code, without their types."""
         return f"({', '.join(map(_without_type, inspect.signature(self.function).parameters.values()))})"
+
+    @property
+    def code(self) -> str:
+        """The function as it is shown: without its decorator, its docstring and its types."""
+        lines = textwrap.dedent(inspect.getsource(door.bare(self.function))).splitlines()
+        tree = ast.parse("\n".join(lines)).body[0]
+        assert isinstance(tree, ast.FunctionDef)
+        first, *_ = tree.body[1:]  # the docstring comes before it
+        start = first.lineno - 1
+        while lines[start - 1].strip().startswith("#"):  # a comment above the first statement belongs to it
+            start -= 1
+        head = textwrap.wrap(f"def {tree.name}{self.signature}:", WIDTH, subsequent_indent="        ")
+        return "\n".join([*head, *lines[start:]])
 
     @property
     def summary(self) -> str:
@@ -123,7 +146,7 @@ def equation(
         chapter = _chapter(function)
         name = f"{chapter}.{function.__qualname__}"
         formula = re.search(r"\$\$(.+?)\$\$", inspect.getdoc(function) or "", re.DOTALL)
-        if formula is None:
+        if formula is None and sys.flags.optimize < 2:  # under -OO there are no docstrings
             raise ValueError(f"{name}: the docstring has no display formula ($$ ... $$)")
         before = registry.get(name)
         if before and not _reloaded(door.bare(before.function), function):
@@ -133,7 +156,7 @@ def equation(
         call.__doc__ = _with_arguments(function.__doc__ or "", known, shapes)
         _loads[function] = function.__globals__.get("__spec__")
         reason = UNPROVED[unproved] if unproved else None
-        registry[name] = Equation(call, source, origins, formula[1].strip(), place, tuple(known), reason)
+        registry[name] = Equation(call, source, origins, formula[1].strip() if formula else "", place, tuple(known), door.read_shapes(shapes), reason)
         return call  # type: ignore[return-value]
 
     return register
@@ -160,7 +183,7 @@ def described(argument: door.Argument, shapes: str = "") -> str:
     """An argument in one line: what its letter means, and what it may be here."""
     letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
     parts = [letter.meaning, f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "", *argument.allowed()]
-    return ", ".join(filter(None, parts)).replace(",,", ",")
+    return "; ".join(filter(None, parts))
 
 
 def _with_arguments(text: str, known: Iterable[door.Argument], shapes: str) -> str:

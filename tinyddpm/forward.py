@@ -594,7 +594,7 @@ def schedule(name: str, T: int = 1000) -> Schedule:
     return SCHEDULES[name](T)
 
 
-@equation("derived here", derived_from=[alpha_bar, proportional], where={"beta_T": "(0, 1)"})
+@equation("derived here", derived_from=[alpha_bar, proportional], where={"beta_T": "number (0, 1)"})
 def log_alpha_bar_limit(T: Array, beta_T: Array) -> Array:
     r"""How small alpha_bar gets when beta grows in proportion to t: the sum of logarithms, as an integral.
 

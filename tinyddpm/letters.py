@@ -66,6 +66,7 @@ class Letter:
         kind: what it is: one of `KINDS`.
         domain: what it may be: an interval for numbers; the choices, the class or the call for other kinds.
         elsewhere: what other papers and libraries call it.
+        section: where it stands in the table.
     """
 
     name: str
@@ -74,10 +75,12 @@ class Letter:
     kind: str
     domain: Any
     elsewhere: str
+    section: str
 
 
 KINDS = {
     "number": "a number, an array or a tensor of floating point",
+    "scalar": "a single number",
     "pixels": "a number or an array, of whole numbers or floating point",
     "step": "a `Step`",
     "noising": "a number in [0, 1], or a `Step`",
@@ -97,6 +100,15 @@ LETTERS: dict[str, Letter] = {}
 """Every letter, by the name of the argument."""
 
 
+_section = ""
+
+
+def section(title: str) -> None:
+    """Begin a section of the table: the letters declared from here on belong to it."""
+    global _section
+    _section = title
+
+
 def letter(
     name: str, latex: str | tuple[str, ...], meaning: str, kind: str = "number", domain: Any = "real", elsewhere: str = ""
 ) -> None:
@@ -105,7 +117,7 @@ def letter(
         raise ValueError(f"letter {name!r} has a row already: one letter, one meaning")
     if kind not in KINDS:
         raise ValueError(f"kind of letter {name!r} must be one of {', '.join(KINDS)}, got {kind!r}")
-    LETTERS[name] = Letter(name, (latex,) if isinstance(latex, str) else latex, meaning, kind, domain, elsewhere)
+    LETTERS[name] = Letter(name, (latex,) if isinstance(latex, str) else latex, meaning, kind, domain, elsewhere, _section)
 
 
 # The step: what an equation needs to know of the schedule. -----------------------------------------------------------
@@ -304,7 +316,9 @@ class Gaussian(NamedTuple):
     var: Array
 
 
-# Samples and their times. --------------------------------------------------------------------------------------------
+# The letters. --------------------------------------------------------------------------------------------------------
+
+section("Samples and their times")
 
 letter("x", "x", "sample, any shape")
 letter("x_0", ("x_0", r"\mathbf x_0"), "clean sample, or a prediction of it", elsewhere="`pred_original_sample` (diffusers)")
@@ -329,13 +343,13 @@ letter("times", r"\tau_i", "points in time, all rising or all falling, shape (n 
 letter("time", r"\tau", "the time passed", domain="[0, inf)")
 letter("schedule", r"\beta_{1:T}", "T steps", "object", "Schedule", elsewhere="`noise_scheduler` (diffusers)")
 
-# The schedule. -------------------------------------------------------------------------------------------------------
+section("The schedule")
 
 letter("beta", r"\beta_t", "beta_1..beta_T", "table", "[0, 1]", elsewhere="`betas` (diffusers)")
-letter("beta_1", r"\beta_1", "the first variance", domain="(0, 1]", elsewhere="`beta_start` (diffusers)")
-letter("beta_T", r"\beta_T", "the last variance", domain="(0, 1]", elsewhere="`beta_end` (diffusers)")
-letter("beta_max", r"\beta_{\max}", "the largest variance", domain="(0, 1]")
-letter("s", "s", "the offset that keeps beta_1 from being too small", domain="[0, inf)")
+letter("beta_1", r"\beta_1", "the first variance", kind="scalar", domain="(0, 1]", elsewhere="`beta_start` (diffusers)")
+letter("beta_T", r"\beta_T", "the last variance", kind="scalar", domain="(0, 1]", elsewhere="`beta_end` (diffusers)")
+letter("beta_max", r"\beta_{\max}", "the largest variance", kind="scalar", domain="(0, 1]")
+letter("s", "s", "the offset that keeps beta_1 from being too small", kind="scalar", domain="[0, inf)")
 letter(
     "alpha_bar",
     r"\bar\alpha_t",
@@ -352,7 +366,7 @@ letter("edm_sigma", r"\sigma_t^{\mathrm{EDM}}", "the noise level of Karras et al
 letter("integrated_beta", "B", "the integral of beta over the time passed", domain="[0, inf)")
 letter("rate", r"\beta(\tau)", "how fast B grows now: 1 if time is B", domain="[0, inf)", elsewhere="`beta(t)` (score-SDE)")
 
-# Noise and what a network predicts. ----------------------------------------------------------------------------------
+section("Noise and what a network predicts")
 
 letter("noise", r"\epsilon", "standard normal noise in the sample, or a prediction of it", elsewhere="`model_output`")
 letter("noise_prev", r"\epsilon_{t-1}", "the noise of the jump to t - 1, standard normal")
@@ -378,7 +392,7 @@ letter("w", "w", "strength of guidance: 0 for none", elsewhere="`guidance_scale`
 letter("gamma", r"\gamma", "strength of guidance: 0 for none, 1 for Bayes' rule")
 letter("classifier_grad", r"\nabla_x \log p(y \mid x)", "the gradient of the classifier's log-probability of y")
 
-# Means and variances. ------------------------------------------------------------------------------------------------
+section("Means and variances")
 
 letter("mean", r"\mu", "a mean")
 letter("var", (r"\sigma_t^2", r"\sigma_{t-1}^2", r"\sigma^2"), "a variance, not a standard deviation", domain="(0, inf)")
@@ -402,12 +416,12 @@ letter(
 )
 letter("v", "v", "which variance: 0 for the smaller, 1 for the larger", elsewhere="`model_var_values` (diffusers)")
 letter("eta", r"\eta", "how much of the noise is fresh", domain="[0, 1]", elsewhere="`eta` (diffusers)")
-letter("clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", domain="(0, inf)")
+letter("clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", kind="scalar", domain="(0, inf)")
 letter("cov", r"\Sigma", "a covariance matrix", "covariance")
 letter("cov_q", r"\Sigma_q", "covariance of q", "covariance")
 letter("cov_p", r"\Sigma_p", "covariance of p", "covariance")
 
-# Probabilities and bounds. -------------------------------------------------------------------------------------------
+section("Probabilities and bounds")
 
 letter("p", "p", "probabilities of what happens, over the last axis", "distribution")
 letter("q", "q", "probabilities believed in, over the last axis", "distribution")
@@ -433,7 +447,7 @@ letter("log_p", r"\log p", "log-density of p", domain="[-inf, inf)")
 letter("nats", "L", "minus the log-likelihood of one example, or a bound on it", domain="(-inf, inf]")
 letter("simple", r"L_{simple}", "`simple_loss`", domain="[0, inf)")
 letter("bound", r"L_{vlb}", "a term of the bound")
-letter("weight", r"\lambda", "weight of the bound", domain="[0, inf)")
+letter("weight", r"\lambda", "weight of the bound", kind="scalar", domain="[0, inf)")
 letter("losses", "L_t", "the last few losses of every t, shape (T, history)", "table")
 letter("square_errors", r"\mathbb E\,\lVert x_0 - \hat x_0\rVert^2", "mean squared error of x_0 by t", "table", "[0, inf)")
 letter(
@@ -443,15 +457,15 @@ letter(
     "function",
     "(snr) -> number",
 )
-letter("snr_min", r"\mathrm{SNR}_{\min}", "signal-to-noise ratio at the noisy end", domain="(0, inf)")
-letter("snr_max", r"\mathrm{SNR}_{\max}", "signal-to-noise ratio at the clean end", domain="(0, inf)")
+letter("snr_min", r"\mathrm{SNR}_{\min}", "signal-to-noise ratio at the noisy end", kind="scalar", domain="(0, inf)")
+letter("snr_max", r"\mathrm{SNR}_{\max}", "signal-to-noise ratio at the clean end", kind="scalar", domain="(0, inf)")
 letter("chain", r"q, p", "a chain of linear Gaussian steps", "object", "Chain")
 letter("alpha_bar_max", r"\bar\alpha_T", "the largest alpha_bar_T at which the end still counts as pure noise", domain="[0, 1]")
 letter("mixture", r"q(x_0)", "the data, a mixture in one dimension", "object", "Mixture")
 letter("variance", r"\sigma_t^2", "which variance a step of the model has", "choice", ("beta", "posterior", "learned"))
 letter("rng", r"\epsilon", "a random generator", "any")
 
-# Langevin dynamics and the continuous limit. -------------------------------------------------------------------------
+section("Langevin dynamics and the continuous limit")
 
 letter("log_prob", r"\log p", "the log-density, for torch tensors", "function", "(x) -> x[:-1]")
 letter("field", "f", "a field, for torch tensors; each arrow depends on its own sample alone", "function", "(x) -> x")
@@ -476,9 +490,9 @@ letter("score_divergence", r"\nabla \cdot s", "divergence of the score, shape (.
 letter("dt", r"\Delta\tau", "the time that passes, below 0 for a step back")
 letter("dw", r"\Delta w", "how far Brownian motion goes meanwhile: of variance abs(dt)")
 letter("wiener", "w", "Brownian motion at the same times, shape (n + 1, ..., d)")
-letter("tolerance", r"\varepsilon", "of the integration, relative and absolute", domain="(0, 1)")
+letter("tolerance", r"\varepsilon", "of the integration, relative and absolute", kind="scalar", domain="(0, 1)")
 
-# The trainer. --------------------------------------------------------------------------------------------------------
+section("The trainer")
 
 letter("average", r"\bar\theta", "the average so far")
 letter("value", r"\theta", "the new weights")
@@ -488,7 +502,7 @@ letter("shape", "n", "shape of the samples, (batch, ...)", "any")
 letter("sampler", "x_s", "which step back", "choice", "train.SAMPLERS")
 letter("clip_noise", "", "whether the noise is that of the clipped x_0", "any")
 letter("corrections", "n", "how many steps of Langevin dynamics follow each step", "whole", "[0, inf)")
-letter("corrector_size", r"\delta / (1-\bar\alpha_s)", "step size of these, in units of the variance of the noise", domain="(0, inf)")
+letter("corrector_size", r"\delta / (1-\bar\alpha_s)", "step size of these, in units of the variance of the noise", kind="scalar", domain="(0, inf)")
 letter("dtype", "", "dtype of the samples; torch's default if None", "any")
 letter("start", "x_T", "the first state, if it is not to be drawn")
 letter("options", "", "what else is passed on", "any")
@@ -501,3 +515,87 @@ letter("directions", r"\theta", "directions to project on, or how many", "any")
 letter("samples", "x_i", "samples of a model, shape (n, ...)")
 letter("train", "y_j", "the data it was trained on, shape (m, ...)")
 letter("held_out", "y_j'", "other data, shape (k, ...)")
+
+
+# The same process in other papers. -----------------------------------------------------------------------------------
+
+FIELDS = {
+    "beta": (r"\beta_t", "variance that step t adds", "$(0, 1]$"),
+    "alpha": (r"\alpha_t", "share of variance that step t keeps, $1-\\beta_t$", "$[0, 1)$"),
+    "alpha_bar": (r"\bar\alpha_t", "share kept since the start", "$[0, 1)$; $\\bar\\alpha_0=1$"),
+    "alpha_bar_prev": (r"\bar\alpha_{t-1}", "the same, one step earlier", "1 at $t=1$"),
+    "noise_var": (r"1-\bar\alpha_t", "variance of the noise in $x_t$, with all its digits", "$(0, 1]$"),
+    "noise_var_prev": (r"1-\bar\alpha_{t-1}", "the same, one step earlier", "0 at $t=1$"),
+}
+"""What each field of a `Step` is: its letter, its meaning, its range."""
+
+
+class Paper(NamedTuple):
+    """How a paper writes $x_t = a\,x_0 + b\,\epsilon$: in words, for a and b, and the equations that translate."""
+
+    name: str
+    says: str
+    signal: str
+    noise: str
+    ours: tuple[str, ...]
+
+
+PAPERS = (
+    Paper(
+        "Ho et al. 2020; Nichol & Dhariwal 2021; Luo 2022; Weng 2021",
+        "the same as here",
+        r"\sqrt{\bar\alpha_t}",
+        r"\sqrt{1-\bar\alpha_t}",
+        ("forward.marginal",),
+    ),
+    Paper(
+        "DDIM (Song, Meng & Ermon 2021)",
+        r"$\alpha_t$ is our $\bar\alpha_t$",
+        r"\sqrt{\alpha_t}",
+        r"\sqrt{1-\alpha_t}",
+        ("forward.ddim_coefficients", "forward.alpha_bar_from_ddim"),
+    ),
+    Paper(
+        "Score-SDE (Song et al. 2021), discrete part",
+        r"$\alpha_i$ is our $\bar\alpha_i$",
+        r"\sqrt{\alpha_i}",
+        r"\sqrt{1-\alpha_i}",
+        ("forward.ddim_coefficients", "forward.alpha_bar_from_ddim"),
+    ),
+    Paper(
+        "Score-SDE, continuous part",
+        r"$\int\beta = -\log\bar\alpha_t$",
+        r"e^{-\frac12\int\beta}",
+        r"\sqrt{1-e^{-\int\beta}}",
+        ("forward.sde_coefficients", "forward.alpha_bar_from_sde"),
+    ),
+    Paper(
+        "VDM (Kingma et al. 2021); classifier-free guidance; progressive distillation; DPM-Solver",
+        r"$z_t=\alpha_t x+\sigma_t\epsilon$",
+        r"\alpha_t",
+        r"\sigma_t",
+        ("forward.vdm_coefficients", "forward.alpha_bar_from_vdm"),
+    ),
+    Paper(
+        "EDM (Karras et al. 2022)",
+        r"$x_t=s_t\,(x_0+\sigma_t\epsilon)$",
+        "s_t",
+        r"s_t\,\sigma_t",
+        ("forward.edm_coefficients", "forward.alpha_bar_from_edm"),
+    ),
+    Paper(
+        "Su 2022",
+        r"$\alpha_t^2+\beta_t^2=1$, all are roots of ours",
+        r"\bar\alpha_t",
+        r"\bar\beta_t",
+        ("forward.su_coefficients", "forward.alpha_bar_from_su"),
+    ),
+    Paper(
+        "Analytic-DPM (Bao et al. 2022)",
+        r"$\bar\beta_n$ is our $1-\bar\alpha_n$",
+        r"\sqrt{\bar\alpha_n}",
+        r"\sqrt{\bar\beta_n}",
+        ("forward.marginal",),
+    ),
+)
+"""Every paper whose letters the book translates."""

@@ -130,7 +130,7 @@ def symbols(argument: Argument) -> tuple[Any, dict[str, Expression]]:
     if argument.name in SPECIAL:
         value, letters = SPECIAL[argument.name]
         return value, dict(letters)
-    if argument.kind not in ("number", "pixels"):
+    if argument.kind not in ("number", "scalar", "pixels"):
         raise NotAlgebra(f"{argument.name} is {argument.kind}, not a number")
     value = symbol(argument.name)
     return value, dict(_named(letter, value) for letter in argument.letter.latex)

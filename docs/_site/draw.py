@@ -5,6 +5,7 @@ python docs/_site/draw.py forward.two_noises out.png
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from io import StringIO
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,15 +38,28 @@ def drawings(chapter: str) -> dict[str, str]:
     if not source.is_file():
         known = sorted(path.stem for path in source.parent.glob("*.py") if path.stem not in ("__init__", "style"))
         raise ValueError(f"there is no docs/_site/figures/{chapter}.py; the chapters with figures: {', '.join(known)}")
-    code, data = sorted((ROOT / "tinyddpm").rglob("*.py")), sorted((ROOT / "docs" / "assets").rglob("*.*"))
-    inputs = [source, HERE / "figures" / "style.py", Path(__file__), *code, *data]
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()[:16]
-    kept = ROOT / ".cache" / "figures" / f"{chapter}-{digest}"
+    kept = ROOT / ".cache" / "figures" / f"{chapter}-{digest(source)}"
     if not kept.is_dir():
         done = subprocess.run([sys.executable, __file__, chapter, kept], cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise ValueError(f"the figures of {chapter} could not be drawn:\n{done.stderr}")
     return {path.stem: path.read_text("utf-8") for path in kept.glob("*.svg")}
+
+
+def digest(source: Path) -> str:
+    """What the figures of a file depend on, in short: the code that it imports, and the data files that it names.
+
+    Code counts as it is parsed, so that a changed comment draws nothing again.
+    """
+    finder = ModuleFinder(path=[str(ROOT), str(HERE.parent)])  # what is found there is ours
+    finder.import_hook(f"_site.figures.{source.stem}")
+    files = {Path(module.__file__).resolve() for module in finder.modules.values() if module.__file__}
+    trees = [ast.dump(ast.parse(path.read_text("utf-8"))) for path in sorted({*files, Path(__file__).resolve()})]
+    named = {node.value for node in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(node, ast.Constant)}
+    assets = ROOT / "docs" / "assets"
+    data = [path for path in sorted(assets.rglob("*.*")) if named & {*path.relative_to(assets).parts}]
+    parts = [*map(str.encode, trees), *(path.read_bytes() for path in data)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def figures(chapter: str) -> dict[str, Callable[[], Figure]]:

@@ -3,17 +3,16 @@
 $...$, $$...$$                      formulas (pymdownx.arithmatex finds them, KaTeX sets them)
 [[eq:posterior.mean]]               alone on a line the numbered equation; inside one a link such as (2.6)
 ![alt](figure:forward.two_noises)   a figure; the next line, in *italics*, is its caption
-[[equations]], [[equation-graph]], [[bibliography]]     alone on a line, on their own pages
+[[equations]], [[equation-graph]], [[bibliography]], [[letters]], [[step-fields]], [[papers]]     lists, alone on a line
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
-import textwrap
 import xml.etree.ElementTree as etree  # noqa: N813 (as Markdown itself calls it)
+from collections.abc import Iterable
 from html import escape, unescape
+from itertools import groupby
 from pathlib import Path
 
 from markdown import Extension, Markdown
@@ -24,8 +23,9 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from tinyddpm import bibliography, equations
+from tinyddpm import bibliography, door, equations
 from tinyddpm.equation import Equation, find
+from tinyddpm.letters import FIELDS, KINDS, LETTERS, PAPERS, Letter
 
 from . import draw, graph, maths
 from .status import Report
@@ -126,7 +126,7 @@ class EquationBlock(_Alone):
         number.text = f"({known.number})"
         # Wrapped in <code>, for the theme makes that reachable by keyboard where it has to be scrolled.
         setting = HtmlFormatter(cssclass="highlight equation-code", wrapcode=True)
-        self.stash(block, highlight(code(known), PythonLexer(), setting))
+        self.stash(block, highlight(known.code, PythonLexer(), setting))
         notes = etree.SubElement(block, "div", {"class": "equation-notes"})
         etree.SubElement(notes, "p").text = " ".join(filter(None, (sources(known), origins(known))))
         self.checks(notes, known)
@@ -179,12 +179,41 @@ class FigureBlock(_Alone):
 
 
 class ListBlock(_Alone):
-    """The lists: of all equations, of what follows from what, and of the works cited."""
+    """The lists: of all equations, of what follows from what, of the works cited, and of the letters."""
 
-    pattern = re.compile(r"\[\[(equations|equation-graph|bibliography)\]\]")
+    names = ("equations", "equation-graph", "bibliography", "letters", "step-fields", "papers")
+    pattern = re.compile(rf"\[\[({'|'.join(names)})\]\]")
 
     def make(self, parent: etree.Element, *found: str) -> None:
-        {"equations": self.equations, "equation-graph": self.graph, "bibliography": self.bibliography}[found[0]](parent)
+        getattr(self, found[0].replace("-", "_"))(parent)
+
+    def rows(self, parent: etree.Element, titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+        """A table, whose cells are Markdown."""
+        table = etree.SubElement(parent, "table")
+        for kind, cells in (("th", titles), *(("td", row) for row in rows)):
+            row = etree.SubElement(table if kind == "td" else etree.SubElement(table, "thead"), "tr")
+            for text in cells:
+                etree.SubElement(row, kind).text = text
+
+    def letters(self, parent: etree.Element) -> None:
+        for title, group in groupby(LETTERS.values(), lambda letter: letter.section):
+            etree.SubElement(parent, "h3", {"id": slug(title)}).text = title
+            shown = (
+                (", ".join(f"${latex}$" for latex in letter.latex if latex), f"`{letter.name}`", letter.meaning)
+                + (", ".join(allowed(letter)), letter.elsewhere)
+                for letter in group
+            )
+            self.rows(parent, ("letter", "in the code", "what it is", "what it may be", "elsewhere"), shown)
+
+    def step_fields(self, parent: etree.Element) -> None:
+        rows = ((f"${latex}$", f"`step.{name}`", what, where) for name, (latex, what, where) in FIELDS.items())
+        self.rows(parent, ("letter", "in the code", "what it is", "range"), rows)
+
+    def papers(self, parent: etree.Element) -> None:
+        titles = ("paper", "its letters in ours", "for $\\sqrt{\\bar\\alpha_t}$", "for $\\sqrt{1-\\bar\\alpha_t}$")
+        links = {paper: ", back ".join(f"[[eq:{name}]]" for name in paper.ours) for paper in PAPERS}
+        rows = ((p.name, f"{p.says}: {links[p]}", f"${p.signal}$", f"${p.noise}$") for p in PAPERS)
+        self.rows(parent, titles, rows)
 
     def equations(self, parent: etree.Element) -> None:
         chapter, body = "", parent
@@ -207,7 +236,7 @@ class ListBlock(_Alone):
             etree.SubElement(row, "td").text = sources(known, "")
             etree.SubElement(row, "td", {"class": f"status status-{status.replace(' ', '-')}"}).text = status
 
-    def graph(self, parent: etree.Element) -> None:
+    def equation_graph(self, parent: etree.Element) -> None:
         """The links in the drawing are for the page `equations.md`, one folder below the others."""
 
         def address(known: Equation) -> str:
@@ -229,17 +258,14 @@ class ListBlock(_Alone):
             self.stash(parent, f'<pre tabindex="0"><code>{escape(work.bibtex)}</code></pre>')
 
 
-def code(known: Equation) -> str:
-    """The source of an equation without its decorator, its docstring and its types: what the formula is compared with."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(known.function))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
-    lines = textwrap.dedent(inspect.getsource(known.function)).splitlines()
-    first, *_ = tree.body[1:]  # the docstring comes before it
-    # A comment above the first statement belongs to it.
-    start = first.lineno - 1
-    while lines[start - 1].strip().startswith("#"):
-        start -= 1
-    return "\n".join([f"def {tree.name}{known.signature}:", *lines[start:]])
+def slug(title: str) -> str:
+    """The address of a heading."""
+    return title.lower().replace(" ", "-")
+
+
+def allowed(letter: Letter) -> list[str]:
+    """What a letter may be, in words, as its argument says it where an equation says nothing else."""
+    return [KINDS[letter.kind].replace("`", "")] + door.words(letter.kind, letter.domain)
 
 
 def claim(known: Equation) -> str:

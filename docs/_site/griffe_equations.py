@@ -1,4 +1,4 @@
-"""The griffe extension: in the reference, each equation says its number and leads to where the chapter explains it."""
+"""The griffe extension: in the reference, each equation has all its arguments, its number and a link to its chapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinyddpm import equations
 
 
 class Equations(griffe.Extension):
-    """Adds a line to the docstring of every registered function."""
+    """Gives every registered function its whole docstring: the arguments come from the letters, not from its source."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,4 +21,4 @@ class Equations(griffe.Extension):
         if known and func.docstring:
             origins = ", ".join(f"[[eq:{origin.name}]]" for origin in known.derived_from)
             derived = f", derived from {origins}" if origins else ""
-            func.docstring.value += f"\n\n**Equation [[eq:{known.name}]]**: {known.source}{derived}."
+            func.docstring.value = f"{known.function.__doc__.rstrip()}\n\n**Equation [[eq:{known.name}]]**: {known.source}{derived}."

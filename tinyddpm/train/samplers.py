@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch takes long to import
 @equation(
     "Lu et al. 2022, DPM-Solver++, second order, multistep",
     derived_from=[posterior.ddim_step, forward.log_snr_gain],
-    where={"step_u.alpha_bar": "[0, 1]", "step_s.noise_var": "(0, 1]"},
+    where={"step_s.noise_var": "(0, 1]"},
     require={**forward.EARLIER, "step_u must be after step": "step_u.alpha_bar < step.alpha_bar"},
 )
 def second_order_step(x_t: Array, x_0: Array, x_0_before: Array, step_u: Step, step: Step, step_s: Step) -> Array:
