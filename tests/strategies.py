@@ -171,7 +171,7 @@ def value_for(argument, shape, rng, like=None):
         return int(max(argument.domain.low, 2 if argument.domain.high > 1 else 0))
     if argument.kind == "distribution":
         drawn = rng.uniform(0.1, 1.0, shape or (3,))
-        return drawn / drawn.sum(-1, keepdims=True)
+        return drawn / drawn.sum(None if argument.domain == "all axes" else -1, keepdims=True)
     if argument.kind == "covariance":
         return np.eye(shape[0]) * 0.7
     if argument.kind == "times":
