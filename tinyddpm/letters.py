@@ -531,7 +531,7 @@ FIELDS = {
 
 
 class Paper(NamedTuple):
-    """How a paper writes $x_t = a\,x_0 + b\,\epsilon$: in words, for a and b, and the equations that translate."""
+    r"""How a paper writes $x_t = a\,x_0 + b\,\epsilon$: in words, for a and b, and the equations that translate."""
 
     name: str
     says: str
