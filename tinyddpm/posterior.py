@@ -280,9 +280,11 @@ def ancestral_step(x_t: Array, noise: Array, z: Array, step: Step, var: Array, c
 
     With ``clip`` the predicted x_0 is first clipped to [-clip, clip], as in the released code of DDPM.
     """
-    x_0 = forward.predict_x0(x_t, noise, step)
-    x_0 = x_0 if clip is None else clipped(x_0, -clip, clip)
-    return sampling_step(x_t, x_0, z, step, var)
+    if clip is not None:
+        x_0 = clipped(forward.predict_x0(x_t, noise, step), -clip, clip)
+        return sampling_step(x_t, x_0, z, step, var)
+    back = mean_from_noise(x_t, noise, step)
+    return where(step.noise_var_prev == 0, back, reparameterize(back, var, z))
 
 
 @equation("DDIM, Eq. 16", derived_from=[variance], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
@@ -330,10 +332,15 @@ def ddim_step(x_t: Array, noise: Array, z: Array, step: Step, step_s: Step, eta:
     + \sqrt{1-\bar\alpha_s-\sigma^2}\,\epsilon + \sigma z
     $$
 
-    It is `ddim_renoise` of the x_0 that the noise predicts.
+    It is `ddim_renoise` of the x_0 that the noise predicts. The code sorts it as Algorithm 2 of DDPM is sorted, since the
+    two parts of the noise nearly cancel in a small step; with eta = 1 the fraction below the noise is beta.
     """
-    x_0 = forward.predict_x0(x_t, noise, step)
-    return ddim_renoise(x_0, noise, z, step, step_s, eta)
+    jump = step.since(step_s)
+    share = step_s.noise_var / step.noise_var * jump.alpha
+    kept = share * (1 - eta**2 + eta**2 * share)
+    gone = jump.beta * (1 + eta**2 * share) / (1 + sqrt(kept))
+    back = (x_t - gone / sqrt(step.noise_var) * noise) / sqrt(jump.alpha)
+    return back + ddim_sigma(step, step_s, eta) * z
 
 
 @equation("DDIM, Eq. 13", derived_from=[ddim_step], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
