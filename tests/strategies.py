@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -19,6 +20,11 @@ LENGTHS = (1, 2, 3, 10, 100, 1000, 4000)
 @cache
 def _named(name, T):
     return forward.schedule(name, T)
+
+
+@cache
+def _zeroed(name, T):
+    return forward.zero_terminal_snr(_named(name, T))
 
 
 def betas(low=1e-6, high=0.999):
@@ -38,7 +44,7 @@ def schedules():
 def edged_schedules():
     """The same, and schedules with a beta of 1, after which nothing of x_0 is left."""
     ended = st.tuples(st.lists(betas(), max_size=6), st.lists(betas(), max_size=2))
-    zeroed = schedules().filter(lambda s: s.T > 1 and s.beta[-1] < 0.99).map(forward.zero_terminal_snr)
+    zeroed = st.builds(_zeroed, st.sampled_from(sorted(forward.SCHEDULES)), st.sampled_from(LENGTHS[1:]))
     return st.one_of(schedules(), zeroed, ended.map(lambda both: forward.Schedule([*both[0], 1.0, *both[1]])))
 
 
@@ -60,6 +66,16 @@ def steps_for(*functions):
         for index, least in argument.fields
     }
     return steps(edges=True).filter(lambda step: all(step[index] >= least for index, least in fields))
+
+
+@st.composite
+def jumps(draw, edges=False):
+    """Two times s < t of one schedule as steps, s = 0 and s = t - 1 among them; something of x_0 is left at s."""
+    schedule = draw(edged_schedules() if edges else schedules())
+    t = draw(st.one_of(st.just(1), st.just(schedule.T), st.integers(1, schedule.T)))
+    s = draw(st.one_of(st.just(0), st.just(t - 1), st.integers(0, t - 1)))
+    assume(s == 0 or schedule[s].alpha_bar > 0)
+    return schedule[s] if s else schedule[1].before, schedule[t]
 
 
 def numbers():
@@ -171,7 +187,7 @@ def value_for(argument, shape, rng, like=None):
         return int(max(argument.domain.low, 2 if argument.domain.high > 1 else 0))
     if argument.kind == "distribution":
         drawn = rng.uniform(0.1, 1.0, shape or (3,))
-        return drawn / drawn.sum(-1, keepdims=True)
+        return drawn / drawn.sum(None if argument.domain == "all axes" else -1, keepdims=True)
     if argument.kind == "covariance":
         return np.eye(shape[0]) * 0.7
     if argument.kind == "times":

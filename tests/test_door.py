@@ -301,7 +301,7 @@ def test_equations_within_equations_are_not_asked_again(monkeypatch):
     monkeypatch.setattr(door, "_ends", lambda value: asked.append(value) or (0.1, 0.1))
     x = np.full(3, 0.1)
     posterior.ancestral_step(x, x, x, forward.linear()[10], 0.1)
-    assert len(asked) == 4  # the three arrays, and alpha of the step
+    assert len(asked) == 5  # the three arrays, and beta and alpha_bar of the step
 
 
 def test_a_readers_function_is_asked_inside_an_equation():

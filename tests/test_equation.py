@@ -55,7 +55,7 @@ def test_a_function_is_registered_with_its_door():
 def test_numbers_are_places_in_the_chapter():
     names = [known.name for known in equations() if known.chapter == "posterior"]
     assert [book.find(name).number for name in names] == [f"2.{place}" for place in range(1, len(names) + 1)]
-    assert book.find("forward.linear").number == "1.1"
+    assert book.find("forward.to_unit_range").number == "1.1"
     assert book.find("train.time_embedding").number == "6.1"
     assert book.find("mixture.Mixture.log_prob").number == "M.1"
 

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -14,7 +14,18 @@ from tinyddpm import forward
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Gaussian, Schedule
 
-from .strategies import betas, floats, numbers, points, positive, refused, schedules, steps
+from .strategies import (
+    betas,
+    edged_schedules,
+    floats,
+    jumps,
+    numbers,
+    points,
+    positive,
+    refused,
+    schedules,
+    steps_for,
+)
 
 pytestmark = pytest.mark.usefixtures("fifty_digits")
 
@@ -45,6 +56,12 @@ def exact_products(betas):
     return products
 
 
+def exact_kept(schedule, t):
+    """alpha_bar at t of a schedule as it is, at fifty digits: of a beta near 1 its alpha has more digits."""
+    alphas = (mpmath.mpf(s.alpha) if s.alpha < 0.5 else 1 - mpmath.mpf(s.beta) for s in schedule)
+    return mpmath.fprod(alpha for alpha, _ in zip(alphas, range(t), strict=False))
+
+
 def exact_steps(betas):
     """The six columns of a schedule: beta, alpha, alpha_bar, alpha_bar_prev, noise_var, noise_var_prev."""
     kept = exact_products(betas)
@@ -52,17 +69,63 @@ def exact_steps(betas):
     return betas, [1 - b for b in betas], kept, before, [1 - k for k in kept], [1 - k for k in before]
 
 
+def assert_the_schedule_is(schedule, exact):
+    """Beta and what it adds up to, to ten digits; what is left to 1 of numbers near 1 has no more than they have."""
+    for name, column, truth in zip(schedule.steps._fields, schedule.steps, floats(exact), strict=True):
+        assert_equal(column, truth, atol=0.0 if "beta" in name or "noise" in name else 1e-15)
+
+
 @checks(forward.linear, forward.scaled_linear, forward.proportional, forward.cosine, forward.alpha_bar)
-@pytest.mark.parametrize("T", [1, 2, 7, 100, 1000])
+@pytest.mark.parametrize("T", [1, 2, 7, 100, 1000, 4000])
 @pytest.mark.parametrize("name", sorted(forward.SCHEDULES))
 def test_schedules_at_fifty_digits(name, T):
     schedule, exact = forward.schedule(name, T), exact_steps(exact_betas(name, T))
-    assert_equal(tuple(schedule.steps), tuple(floats(exact)), rtol=1e-13)
-    assert_equal(forward.alpha_bar(schedule.beta), floats(exact)[2], rtol=1e-13)
-    t, like = np.arange(1, T + 1), np.zeros(T, np.float32)
-    for column, truth in zip(schedule.at(t, like), floats(exact), strict=True):
-        assert column.dtype == np.float32
-        np.testing.assert_allclose(column, truth, rtol=2e-7)
+    assert_the_schedule_is(schedule, exact)
+    assert_equal(forward.alpha_bar(schedule.beta), floats(exact)[2])
+
+
+@checks(forward.linear, forward.scaled_linear, forward.proportional)
+@given(T=st.integers(3, 50), ends=st.tuples(betas(), betas()))
+def test_what_grows_in_equal_steps(T, ends):
+    for grown in (forward.linear(T, *ends).beta, np.sqrt(forward.scaled_linear(T, *ends).beta)):
+        assert_equal(np.diff(grown), np.full(T - 1, (grown[-1] - grown[0]) / (T - 1)), atol=1e-15)
+    assert_equal(forward.linear(T, *ends).beta[[0, -1]], np.array(ends))
+    assert_equal(forward.scaled_linear(T, *ends).beta[[0, -1]], np.array(ends))
+    assert_equal(forward.proportional(T, ends[1]).beta / np.arange(1, T + 1), np.full(T, ends[1] / T))
+
+
+@checks(forward.cosine)
+@given(T=st.integers(2, 1000), s=st.floats(1e-4, 0.5))
+def test_the_cosine_schedule_turns_at_constant_speed(T, s):
+    """The angle whose squared cosine is left grows by the same amount in every step, until beta is clipped."""
+    schedule = forward.cosine(T, s)
+    free = np.append(0, np.flatnonzero(schedule.beta < 0.999) + 1)
+    start = s / (1 + s) * math.pi / 2
+    left = np.append(1.0, schedule.steps.alpha_bar)[free] * math.cos(start) ** 2
+    step = math.pi / 2 / (1 + s) / T
+    angles = np.arccos(np.sqrt(left))  # near 0 an arc cosine has half the digits of the cosine
+    assert_equal(angles, start + step * np.arange(len(free)), atol=1e-11)
+    assert np.all(schedule.beta[len(free) - 1 :] == 0.999)
+
+
+@checks(forward.linear, forward.scaled_linear, forward.cosine, forward.snr)
+@pytest.mark.parametrize(
+    ("name", "ratio", "root"),
+    [
+        ("linear", 4.035993e-05, 0.006353),
+        ("scaled_linear", 0.004682, 0.068265),
+        pytest.param("cosine", 2.428735e-09, 4.928220e-05),
+    ],
+)
+def test_what_is_left_at_the_end_is_as_published(name, ratio, root):
+    """Lin et al. 2023, Table 1, before and after; theirs is computed in float32, in which the cosine's end is rounded."""
+    schedule = forward.schedule(name)
+    slack = 1e-3 if name == "cosine" else 1e-4
+    assert forward.snr(schedule[1000]) == pytest.approx(ratio, rel=slack)
+    assert math.sqrt(schedule[1000].alpha_bar) == pytest.approx(root, rel=slack)
+    after = forward.zero_terminal_snr(schedule)
+    assert forward.snr(after[1000]) == 0.0
+    assert after[1].beta == pytest.approx(schedule[1].beta, rel=1e-10)
 
 
 @checks(forward.zero_terminal_snr)
@@ -73,9 +136,19 @@ def test_zero_terminal_snr_at_fifty_digits(name, T):
     scaled = [root[0] * (r - root[-1]) / (root[0] - root[-1]) for r in root]
     schedule = forward.zero_terminal_snr(forward.schedule(name, T))
     betas = [1 - (now / before) ** 2 for before, now in zip([mpmath.mpf(1), *scaled], scaled, strict=False)]
-    assert_equal(schedule.beta, floats(betas), rtol=1e-13)
-    assert_equal(schedule.steps.alpha_bar, floats([r**2 for r in scaled]), rtol=1e-13)
+    assert_the_schedule_is(schedule, exact_steps(betas))
     assert schedule[T].alpha_bar == 0.0 and schedule[T].noise_var == 1.0
+
+
+@checks(forward.zero_terminal_snr)
+@given(schedule=schedules().filter(lambda s: s.T > 2 and s.T <= 1000 and s.beta[1:].max() > 1e-4))
+def test_zero_terminal_snr_moves_every_square_root_alike(schedule):
+    """A straight line through two points: distances between square roots keep their proportions."""
+    before, after = np.sqrt(schedule.steps.alpha_bar), np.sqrt(forward.zero_terminal_snr(schedule).steps.alpha_bar)
+    assert after[-1] == 0.0
+    assert_equal(after[0], before[0])
+    proportions = [(x - x[-1]) / (x[0] - x[-1]) for x in (before, after)]
+    assert_equal(*proportions, atol=1e-11)
 
 
 @checks(forward.respace)
@@ -97,19 +170,42 @@ def compare_respaced(name, T, taus):
     exact = exact_products(exact_betas(name, T))
     kept = [exact[tau - 1] for tau in taus]
     betas = [1 - now / before for before, now in zip([mpmath.mpf(1), *kept], kept, strict=False)]
-    respaced = forward.respace(forward.schedule(name, T), taus)
-    assert_equal(tuple(respaced.steps), tuple(floats(exact_steps(betas))), rtol=1e-13)
+    assert_the_schedule_is(forward.respace(forward.schedule(name, T), taus), exact_steps(betas))
 
 
-@checks(forward.linear, forward.scaled_linear, forward.snr)
-def test_what_is_left_at_the_end_is_as_published():
-    """Lin et al. 2023, Table 1."""
-    for schedule, ratio, root in (
-        (forward.linear(), 4.035993e-05, 0.006353),
-        (forward.scaled_linear(), 0.004682, 0.068265),
-    ):
-        assert forward.snr(schedule[1000]) == pytest.approx(ratio, rel=1e-4)
-        assert math.sqrt(schedule[1000].alpha_bar) == pytest.approx(root, rel=1e-4)
+@checks(forward.respace)
+@given(schedule=edged_schedules(), data=st.data())
+def test_a_merged_step_is_the_walk_over_those_left_out(schedule, data):
+    last = next((t for t, step in enumerate(schedule, start=1) if step.alpha_bar == 0), min(schedule.T, 200))
+    taus = data.draw(st.lists(st.integers(1, min(last, 200)), min_size=1, max_size=5, unique=True).map(sorted))
+    for tau_before, tau, merged in zip([0, *taus], taus, forward.respace(schedule, taus), strict=False):
+        walked = Gaussian(1.0, 0.0)
+        for t in range(tau_before + 1, tau + 1):
+            walked = after(walked, schedule[t])
+        assert_equal(forward.transition(1.0, merged), walked, atol=1e-15)
+
+
+def test_the_digits_of_a_small_share_are_kept():
+    """One step over the whole cosine schedule keeps 2.4e-9; 1 - beta would have eight digits of it."""
+    schedule = forward.cosine()
+    whole = forward.respace(schedule, [1000])
+    assert_equal(whole[1].alpha, schedule[1000].alpha_bar, rtol=1e-15)
+    again = Schedule.from_alpha_bar(schedule.steps.alpha_bar)
+    assert_equal(again.steps.alpha_bar, schedule.steps.alpha_bar, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", sorted(forward.SCHEDULES))
+def test_forms_of_textbooks_are_the_same_to_ten_digits(name):
+    """What somebody else's code may look like must pass these checks too."""
+    schedule = forward.schedule(name)
+    kept = np.cumprod(1 - schedule.beta)
+    for taus in (range(1, 1001), range(20, 1001, 20), [1000]):
+        visited = kept[np.array(taus) - 1]
+        ratio = visited / np.append(1.0, visited[:-1])
+        assert_equal(forward.respace(schedule, taus).beta, 1 - ratio)
+    f = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+    assert_equal(forward.cosine().beta, np.minimum(1 - f[1:] / f[:-1], 0.999))
+    assert_equal(forward.cosine().beta, np.minimum(1 - (f / f[0])[1:] / (f / f[0])[:-1], 0.999))
 
 
 def test_a_named_schedule_is_the_one_by_its_function():
@@ -155,18 +251,18 @@ def test_a_sample_is_a_quantile(x, var, p):
 
 
 @checks(forward.transition, forward.diffuse_once)
-@given(x=points(), step=steps(), p=shares)
+@given(x=points(), step=steps_for(forward.transition, forward.diffuse_once), p=shares)
 def test_one_step_is_the_gaussian_of_the_paper(x, step, p):
-    mean, var = math.sqrt(1 - step.beta) * x, step.beta
+    mean, var = math.sqrt(step.alpha) * x, step.beta
     assert_equal(forward.transition(x, step), Gaussian(mean, var))
     assert_equal(forward.diffuse_once(x, stats.norm.ppf(p), step), quantile(p, mean, var), atol=1e-12)
 
 
 @checks(forward.marginal, forward.diffuse)
-@given(x=points(), schedule=schedules(), data=st.data(), p=shares)
+@given(x=points(), schedule=edged_schedules(), data=st.data(), p=shares)
 def test_the_jump_uses_the_product_of_the_alphas(x, schedule, data, p):
     t = data.draw(st.sampled_from([1, schedule.T, (1 + schedule.T) // 2]))
-    kept = exact_products([mpmath.mpf(beta) for beta in schedule.beta[:t]])[-1]
+    kept = exact_kept(schedule, t)
     mean, var = float(mpmath.sqrt(kept)) * x, float(1 - kept)
     assert_equal(forward.marginal(x, schedule[t]), Gaussian(mean, var))
     assert_equal(forward.diffuse(x, stats.norm.ppf(p), schedule[t]), quantile(p, mean, var), atol=1e-12)
@@ -183,7 +279,7 @@ def after(gaussian, step):
 
 
 @checks(forward.transition, forward.marginal)
-@given(x=points(), schedule=schedules().filter(lambda s: s.T <= 1000))
+@given(x=points(), schedule=edged_schedules().filter(lambda s: s.T <= 1000))
 def test_the_marginal_by_induction(x, schedule):
     now = Gaussian(x, 0.0)
     for t, step in enumerate(schedule, start=1):
@@ -193,7 +289,7 @@ def test_the_marginal_by_induction(x, schedule):
 
 
 @checks(forward.variance_after)
-@given(var=positive(), step=steps())
+@given(var=st.one_of(st.just(0.0), positive()), step=steps_for(forward.variance_after))
 def test_variance_after_one_step(var, step):
     assert_equal(forward.variance_after(var, step), after(Gaussian(0.0, var), step).var)
     assert_equal(forward.variance_after(1.0, step), 1.0)
@@ -226,51 +322,71 @@ def test_the_sum_of_two_noises_by_sampling():
 
 
 @checks(forward.two_steps)
-@given(x=points(), first=betas(), second=betas(), u=numbers())
-def test_two_steps_are_one(x, first, second, u):
-    step_prev, step = Schedule([first, second])
+@given(x=points(), schedule=edged_schedules().filter(lambda s: s.T > 1), data=st.data(), u=numbers())
+def test_two_steps_are_one(x, schedule, data, u):
+    """Anywhere in a schedule: by the law of total variance, and as a product of characteristic functions."""
+    t = data.draw(st.one_of(st.just(2), st.just(schedule.T), st.integers(2, schedule.T)))
+    step_prev, step = schedule[t - 1], schedule[t]
     merged = forward.two_steps(x, step_prev, step)
-    assert_equal(merged, after(after(Gaussian(x, 0.0), step_prev), step))
-    shrink = math.sqrt(1 - second)
-    older = forward.characteristic_function(shrink * u, math.sqrt(1 - first) * x, first)
-    newer = forward.characteristic_function(u, 0.0, second)
+    assert_equal(merged, after(after(Gaussian(x, 0.0), step_prev), step), atol=1e-15)
+    shrink = math.sqrt(step.alpha)
+    older = forward.characteristic_function(shrink * u, math.sqrt(step_prev.alpha) * x, step_prev.beta)
+    newer = forward.characteristic_function(u, 0.0, step.beta)
     assert_equal(forward.characteristic_function(u, *merged), older * newer, atol=1e-12)
 
 
 @checks(forward.skip)
-@given(x=points(), schedule=schedules(), data=st.data())
-def test_a_skip_continues_the_marginal(x, schedule, data):
-    s = data.draw(st.integers(1, schedule.T))
-    t = data.draw(st.integers(s, schedule.T))
-    at_s, at_t = forward.marginal(x, schedule[s]), forward.marginal(x, schedule[t])
-    mean, added = forward.skip(at_s.mean, schedule[s].alpha_bar, schedule[t].alpha_bar)
-    factor = forward.skip(1.0, schedule[s].alpha_bar, schedule[t].alpha_bar).mean
-    assert_equal(Gaussian(mean, factor**2 * at_s.var + added), at_t, rtol=1e-9)
-    assert_equal(
-        forward.skip(x, schedule[t].alpha_bar_prev, schedule[t].alpha_bar),
-        forward.transition(x, schedule[t]),
-        rtol=1e-9,
-    )
+@given(x=points(), jump=jumps(edges=True))
+def test_a_skip_continues_the_marginal(x, jump):
+    step_s, step = jump
+    at_s = forward.marginal(x, step_s) if step_s.noise_var else Gaussian(x, 0.0)
+    mean, added = forward.skip(at_s.mean, step_s, step)
+    factor = forward.skip(1.0, step_s, step).mean
+    assert_equal(Gaussian(mean, factor**2 * at_s.var + added), forward.marginal(x, step), atol=1e-14)
+    if step.alpha_bar_prev > 0:
+        assert_equal(forward.skip(x, step.before, step), forward.transition(x, step))
+
+
+@checks(forward.skip)
+@given(schedule=edged_schedules().filter(lambda s: s.T <= 1000), data=st.data())
+def test_a_skip_is_a_walk_over_all_steps_between(schedule, data):
+    s = data.draw(st.integers(0, schedule.T - 1))
+    t = data.draw(st.integers(s + 1, schedule.T))
+    assume(s == 0 or schedule[s].alpha_bar > 0)
+    walked = Gaussian(1.0, 0.0)
+    for u in range(s + 1, t + 1):
+        walked = after(walked, schedule[u])
+    assert_equal(forward.skip(1.0, schedule[s + 1].before, schedule[t]), walked, atol=1e-15)
+
+
+paths = st.sampled_from([(), (1,), (2,), (3,), (2, 3), (2, 1, 2, 3)])
 
 
 @checks(forward.path_log_prob)
-@given(schedule=st.lists(betas(1e-3, 0.9), min_size=1, max_size=5).map(Schedule), seed=st.integers(0, 99))
-def test_a_path_is_a_gaussian_vector(schedule, seed):
+@given(
+    schedule=edged_schedules().filter(lambda s: s.T <= 10 and s.beta.min() > 1e-3), shape=paths, seed=st.integers(0, 99)
+)
+def test_a_path_is_a_gaussian_vector(schedule, shape, seed):
     """The Markov product against the density of (x_1..x_T) as one Gaussian vector with all its covariances."""
-    path = np.random.default_rng(seed).normal(size=(schedule.T + 1, 2))
-    kept = schedule.steps.alpha_bar
-    low, high = np.minimum.outer(kept, kept), np.maximum.outer(kept, kept)
-    covariance = np.sqrt(low / high) * (1 - high)
-    vector = [stats.multivariate_normal.logpdf(path[1:, i], np.sqrt(kept) * path[0, i], covariance) for i in range(2)]
-    assert_equal(forward.path_log_prob(path, schedule), sum(vector), rtol=1e-8)
-    assert_equal(forward.path_log_prob(torch.tensor(path), schedule), torch.tensor(sum(vector)), rtol=1e-8)
+    path = np.random.default_rng(seed).normal(size=(schedule.T + 1, *shape))
+    share = np.array(
+        [[np.prod(schedule.steps.alpha[s:t]) for t in range(1, schedule.T + 1)] for s in range(schedule.T + 1)]
+    )
+    variance, ahead = schedule.steps.noise_var, share[1:]  # ahead[s, t]: what is left at t of what was there at s
+    covariance = np.triu(np.sqrt(ahead) * variance[:, None])
+    covariance = covariance + np.triu(covariance, 1).T
+    starts = np.sqrt(share[0]).reshape(-1, *[1] * len(shape)) * path[0]
+    off = (path[1:] - starts).reshape(schedule.T, -1)
+    vector = stats.multivariate_normal(cov=covariance).logpdf(off.T).sum()
+    assert_equal(forward.path_log_prob(path, schedule), vector, rtol=1e-8)
+    assert_equal(forward.path_log_prob(torch.tensor(path), schedule), torch.tensor(vector), rtol=1e-8)
 
 
 # Noise, x_0 and velocity: a rotation. --------------------------------------------------------------------------------
 
 
 @checks(forward.velocity, forward.x0_from_velocity, forward.noise_from_velocity, forward.diffuse)
-@given(x=points(2), step=steps())
+@given(x=points(2), step=steps_for(forward.velocity, forward.x0_from_velocity, forward.noise_from_velocity))
 def test_sample_and_velocity_are_picture_and_noise_turned(x, step):
     x_0, noise = x
     angle = math.atan2(math.sqrt(step.noise_var), math.sqrt(step.alpha_bar))
@@ -282,25 +398,44 @@ def test_sample_and_velocity_are_picture_and_noise_turned(x, step):
     assert_equal(forward.noise_from_velocity(x_t, v, step), noise, atol=1e-13)
 
 
-@checks(forward.predict_x0, forward.predict_noise)
-@given(x=points(2), step=steps())
-def test_picture_and_noise_solve_the_jump(x, step):
-    x_t, other = x
-    kept, added = math.sqrt(step.alpha_bar), math.sqrt(step.noise_var)
-    for found, pair in (
-        (forward.predict_x0(x_t, other, step), lambda x_0: (x_0, other)),
-        (forward.predict_noise(x_t, other, step), lambda noise: (other, noise)),
-    ):
-        x_0, noise = pair(found)
-        size = kept * abs(x_0) + added * abs(noise)  # what cancels in the sum
-        assert_equal(kept * x_0 + added * noise + 10 * size, x_t + 10 * size)
+def assert_the_jump(x_t, x_0, noise, step):
+    """x_t is made of the two, but for what cancels in their sum."""
+    signal, rest = math.sqrt(step.alpha_bar) * x_0, math.sqrt(step.noise_var) * noise
+    size = 10 * (abs(signal) + abs(rest))
+    assert_equal(signal + rest + size, x_t + size)
+
+
+@checks(forward.predict_x0)
+@given(x=points(2), step=steps_for(forward.predict_x0))
+def test_the_predicted_picture_solves_the_jump(x, step):
+    x_t, noise = x
+    assert_the_jump(x_t, forward.predict_x0(x_t, noise, step), noise, step)
+
+
+@checks(forward.predict_noise)
+@given(x=points(2), step=steps_for(forward.predict_noise))
+def test_the_predicted_noise_solves_the_jump(x, step):
+    x_t, x_0 = x
+    assert_the_jump(x_t, x_0, forward.predict_noise(x_t, x_0, step), step)
+
+
+@pytest.mark.parametrize("name", sorted(forward.PREDICTIONS))
+@given(x=points(2), step=steps_for(forward.predict_x0))
+def test_every_prediction_amounts_to_the_picture(name, x, step):
+    """The target of training, given back as an answer, is x_0."""
+    x_0, noise = x
+    row, x_t = forward.PREDICTIONS[name], forward.diffuse(x_0, noise, step)
+    assert_equal(row.x_0(x_t, row.target(x_0, noise, step), step), x_0, atol=1e-14 / math.sqrt(step.alpha_bar))
 
 
 @checks(forward.snr, forward.log_snr)
-@given(step=steps())
+@given(step=steps_for(forward.snr, forward.log_snr))
 def test_the_ratio_is_what_the_marginal_says(step):
     mean, var = forward.marginal(1.0, step)
     assert_equal(forward.snr(step), mean**2 / var)
+    if step.alpha_bar == 0:
+        assert forward.snr(step) == 0.0 and forward.log_snr(step) == -math.inf
+        return
     # Of alpha_bar and 1 - alpha_bar the smaller one has all its digits.
     small = mpmath.mpf(min(step.alpha_bar, step.noise_var))
     odds = mpmath.log((1 - small) / small)
@@ -308,9 +443,17 @@ def test_the_ratio_is_what_the_marginal_says(step):
     assert_equal(math.exp(forward.log_snr(step)), forward.snr(step))
 
 
-def test_nothing_is_left_where_alpha_bar_is_zero():
-    last = forward.zero_terminal_snr(forward.linear())[1000]
-    assert forward.snr(last) == 0.0 and forward.log_snr(last) == -math.inf
+@checks(forward.log_snr_gain)
+@given(schedule=edged_schedules(), data=st.data())
+def test_the_gain_in_log_snr_at_fifty_digits(schedule, data):
+    """Between any two times, near ones among them, where the difference of two logarithms would have no digits left."""
+    assume(schedule.T > 1)
+    t = data.draw(st.one_of(st.just(2), st.just(schedule.T), st.integers(2, schedule.T)))
+    s = data.draw(st.one_of(st.just(1), st.just(t - 1), st.integers(1, t - 1)))
+    assume(schedule[s].alpha_bar > 0)
+    kept_s, kept_t = exact_kept(schedule, s), exact_kept(schedule, t)
+    exact = mpmath.log(kept_s / (1 - kept_s)) - mpmath.log(kept_t / (1 - kept_t)) if kept_t else mpmath.inf
+    assert_equal(forward.log_snr_gain(schedule[t], schedule[s]), float(exact))
 
 
 @checks(forward.log_alpha_bar_limit)
@@ -343,10 +486,18 @@ def test_brownian_motion_has_the_moments_of_a_coin_flip_walk(x, time, n):
 
 
 @checks(forward.ornstein_uhlenbeck, forward.sde_coefficients)
-@given(x=points(), step=steps())
+@given(x=points(), step=steps_for(forward.sde_coefficients))
 def test_the_forward_process_is_an_ornstein_uhlenbeck_process(x, step):
     there = forward.ornstein_uhlenbeck(x, forward.sde_coefficients(step))
     assert_equal(there, forward.marginal(x, step), atol=1e-15)
+
+
+@checks(forward.sde_coefficients)
+@given(schedule=edged_schedules(), data=st.data())
+def test_the_clock_of_the_continuous_process_at_fifty_digits(schedule, data):
+    t = data.draw(st.sampled_from([1, schedule.T, (1 + schedule.T) // 2]))
+    kept = exact_kept(schedule, t)
+    assert_equal(forward.sde_coefficients(schedule[t]), float(-mpmath.log(kept)) if kept else math.inf)
 
 
 @checks(forward.ornstein_uhlenbeck)
@@ -365,45 +516,69 @@ def test_every_pixel_comes_back():
     pixels = np.arange(256, dtype=np.uint8)
     x = forward.to_unit_range(pixels)
     assert_equal(x, np.linspace(-1, 1, 256), atol=1e-15)
+    torch.testing.assert_close(forward.to_unit_range(torch.tensor(pixels)), torch.linspace(-1, 1, 256))
     assert_equal(forward.from_unit_range(x), pixels)
     assert_equal(forward.from_unit_range(torch.tensor(x)), pixels)
+    assert_equal(forward.from_unit_range(torch.tensor(x, dtype=torch.float32, requires_grad=True)), pixels)
     assert_equal(forward.from_unit_range(x + 0.49 / 127.5), pixels)  # the nearest pixel
+    assert_equal(forward.from_unit_range(x - 0.49 / 127.5), pixels)
     assert_equal(forward.from_unit_range(np.array([-3.0, 3.0])), np.array([0, 255], dtype=np.uint8))
+    ends = torch.tensor([-1.0, 1.0], dtype=torch.bfloat16)
+    assert_equal(forward.from_unit_range(ends), np.array([0, 255], dtype=np.uint8))
 
 
-@checks(forward.su_coefficients, forward.vdm_coefficients, forward.edm_coefficients, forward.ddim_coefficients)
-@given(x=points(3), step=steps())
-def test_every_letter_says_the_same_jump(x, step):
-    x_prev, x_0, noise = x
-    su, vdm, edm = forward.su_coefficients(step), forward.vdm_coefficients(step), forward.edm_coefficients(step)
-    x_t = forward.diffuse(x_0, noise, step)
+LETTERS = (
+    (forward.su_coefficients, lambda su: (su.alpha_bar, su.beta_bar)),
+    (forward.vdm_coefficients, lambda vdm: (vdm.alpha, vdm.sigma)),
+    (forward.edm_coefficients, lambda edm: (edm.scale, edm.scale * edm.sigma)),
+    (forward.ddim_coefficients, lambda alpha: (math.sqrt(alpha), math.sqrt(1 - alpha))),
+    (forward.sde_coefficients, lambda B: (math.exp(-B / 2), math.sqrt(-math.expm1(-B)))),
+)
+"""The two numbers of x_t = a x_0 + b noise, as each paper makes them of its letters."""
+
+
+@checks(forward.su_coefficients, forward.vdm_coefficients, forward.edm_coefficients)
+@checks(forward.ddim_coefficients, forward.sde_coefficients)
+@pytest.mark.parametrize(("letters", "jump"), LETTERS, ids=[letters.__name__ for letters, _ in LETTERS])
+@given(data=st.data(), x=points(2))
+def test_every_letter_says_the_same_jump(letters, jump, data, x):
+    step, (x_0, noise) = data.draw(steps_for(letters)), x
+    a, b = jump(letters(step))
+    slack = 1e-12 if letters is forward.ddim_coefficients else 1e-14  # from alpha alone 1 - alpha has fewer digits
+    assert_equal(a * x_0 + b * noise, forward.diffuse(x_0, noise, step), atol=slack)
+
+
+@checks(forward.su_coefficients)
+@given(x=points(2), step=steps_for(forward.su_coefficients))
+def test_the_letters_of_su_for_one_step(x, step):
+    x_prev, noise = x
+    su = forward.su_coefficients(step)
     assert_equal(su.alpha * x_prev + su.beta * noise, forward.diffuse_once(x_prev, noise, step), atol=1e-14)
-    assert_equal(su.alpha_bar * x_0 + su.beta_bar * noise, x_t, atol=1e-14)
-    assert_equal(vdm.alpha * x_0 + vdm.sigma * noise, x_t, atol=1e-14)
-    assert_equal(edm.scale * (x_0 + edm.sigma * noise), x_t, atol=1e-12)
-    ddim = forward.ddim_coefficients(step)
-    assert_equal(math.sqrt(ddim) * x_0 + math.sqrt(step.noise_var) * noise, x_t, atol=1e-12)
+
+
+THERE_AND_BACK = (
+    (forward.su_coefficients, lambda su, _: forward.alpha_bar_from_su(su.alpha_bar)),
+    (forward.ddim_coefficients, lambda alpha, _: forward.alpha_bar_from_ddim(alpha)),
+    (forward.vdm_coefficients, lambda vdm, _: forward.alpha_bar_from_vdm(vdm.alpha, vdm.sigma)),
+    (forward.vdm_coefficients, lambda vdm, scale: forward.alpha_bar_from_vdm(scale * vdm.alpha, scale * vdm.sigma)),
+    (forward.edm_coefficients, lambda edm, _: forward.alpha_bar_from_edm(edm.sigma)),
+    (forward.sde_coefficients, lambda B, _: forward.alpha_bar_from_sde(B)),
+)
 
 
 @checks(forward.alpha_bar_from_su, forward.alpha_bar_from_ddim, forward.alpha_bar_from_vdm, forward.alpha_bar_from_edm)
 @checks(forward.alpha_bar_from_sde, forward.sde_coefficients, forward.su_coefficients, forward.edm_coefficients)
-@given(step=steps(), scale=positive())
-def test_letters_there_and_back(step, scale):
-    alpha, sigma = forward.vdm_coefficients(step)
-    for back in (
-        forward.alpha_bar_from_su(forward.su_coefficients(step).alpha_bar),
-        forward.alpha_bar_from_ddim(forward.ddim_coefficients(step)),
-        forward.alpha_bar_from_vdm(alpha, sigma),
-        forward.alpha_bar_from_vdm(scale * alpha, scale * sigma),
-        forward.alpha_bar_from_edm(forward.edm_coefficients(step).sigma),
-        forward.alpha_bar_from_sde(forward.sde_coefficients(step)),
-    ):
-        assert_equal(back, step.alpha_bar)
+@pytest.mark.parametrize(("there", "back"), THERE_AND_BACK, ids=[there.__name__ for there, _ in THERE_AND_BACK])
+@given(data=st.data(), scale=positive())
+def test_letters_there_and_back(there, back, data, scale):
+    step = data.draw(steps_for(there))
+    assert_equal(back(there(step), scale), step.alpha_bar)
 
 
 # The door. -----------------------------------------------------------------------------------------------------------
 
-STEP = forward.linear()[500]
+EARLY, STEP = forward.linear()[5], forward.linear()[500]
+BLIND = Schedule([0.5, 1.0])[2]
 NAN = math.nan
 
 
@@ -426,31 +601,31 @@ NAN = math.nan
         (ValueError, ["alpha", "1 - beta"], lambda: Schedule([0.5], alpha=[0.4])),
         (ValueError, ["alpha_bar", "fall"], lambda: Schedule.from_alpha_bar([0.5, 0.6])),
         (ValueError, ["T", "at least 1", "0"], lambda: forward.linear(0)),
-        (ValueError, ["T", "whole", "2.5"], lambda: forward.cosine(2.5)),
+        (TypeError, ["T", "whole", "2.5"], lambda: forward.cosine(2.5)),
         (ValueError, ["beta_1", "(0, 1]", "-1"], lambda: forward.linear(10, beta_1=-1)),
         (ValueError, ["beta_T", "(0, 1]", "2"], lambda: forward.proportional(10, 2)),
         (ValueError, ["beta_max", "(0, 1]", "0"], lambda: forward.cosine(10, beta_max=0)),
         (ValueError, ["s", "at least 0", "-1"], lambda: forward.cosine(10, s=-1)),
         (ValueError, ["schedule", "linear", "'sigmoid'"], lambda: forward.schedule("sigmoid")),
         (ValueError, ["schedule", "at least 2"], lambda: forward.zero_terminal_snr(forward.linear(1))),
-        (ValueError, ["taus", "rising"], lambda: forward.respace(forward.linear(), [5, 5])),
-        (ValueError, ["1..1000", "2000"], lambda: forward.respace(forward.linear(), [5, 2000])),
+        (ValueError, ["taus", "rise", "[5, 5]"], lambda: forward.respace(forward.linear(), [5, 5])),
+        (ValueError, ["taus", "1..1000", "2000"], lambda: forward.respace(forward.linear(), [5, 2000])),
         (TypeError, ["step", "Step", "500"], lambda: forward.marginal(1.0, 500)),
         (ValueError, ["x_0 (3,)", "noise (2,)"], lambda: forward.diffuse(np.ones(3), np.ones(2), STEP)),
-        (TypeError, ["x_0", "numpy", "torch"], lambda: forward.diffuse(np.ones(3), torch.ones(3), STEP)),
+        (TypeError, ["x_0", "ndarray", "noise", "Tensor"], lambda: forward.diffuse(np.ones(3), torch.ones(3), STEP)),
         (ValueError, ["var", "at least 0", "-1"], lambda: forward.reparameterize(0.0, -1.0, 1.0)),
         (ValueError, ["var", "at least 0", "nan"], lambda: forward.reparameterize(0.0, NAN, 1.0)),
         (ValueError, ["alpha_bar", "above 0"], lambda: forward.predict_x0(1.0, 1.0, Schedule([1.0])[1])),
-        (ValueError, ["alpha_bar_t / alpha_bar_s", "at least 0"], lambda: forward.skip(1.0, 0.2, 0.3)),
-        (ValueError, ["alpha_bar_s", "above 0"], lambda: forward.skip(1.0, 0.0, 0.0)),
+        (ValueError, ["step_s", "after step"], lambda: forward.skip(1.0, STEP, EARLY)),
+        (ValueError, ["step_s.alpha_bar", "above 0"], lambda: forward.skip(1.0, BLIND, BLIND)),
         (
             ValueError,
-            ["path", "3 samples", "(2, 1)"],
+            ["path", "T = 2", "(2, 1)"],
             lambda: forward.path_log_prob(np.ones((2, 1)), Schedule([0.1, 0.2])),
         ),
         (ValueError, ["beta_T", "(0, 1)", "1.0"], lambda: forward.log_alpha_bar_limit(10, 1.0)),
         (ValueError, ["time", "at least 0"], lambda: forward.brownian(0.0, -1.0)),
-        (ValueError, ["x", "NaN"], lambda: forward.from_unit_range(np.array([NAN]))),
+        (ValueError, ["x", "nan"], lambda: forward.from_unit_range(np.array([NAN]))),
     ],
 )
 def test_bad_input_is_refused_by_name(error, words, call):

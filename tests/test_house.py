@@ -119,8 +119,6 @@ SHORT = 6
 """Lines of code that a formula may take."""
 
 LONG = {
-    "forward.cosine": "differences of cosines as products of sines, so that no digits cancel",
-    "forward.zero_terminal_snr": "sums of small falls, so that no digits cancel",
     "elbo.decoder_log_prob": "both tails, and the two open bins",
     "elbo.vlb_terms": "a loop over all times",
     "vae_vs_vdm.hierarchical_elbo": "a loop over all latents",

@@ -6,15 +6,17 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from tinyddpm import forward, mixture, posterior
+from tinyddpm.arrays import convert
 from tinyddpm.checker import assert_equal, checks
-from tinyddpm.forward import Schedule
+from tinyddpm.forward import Schedule, Step
 
-from .strategies import betas, floats, numbers, points, positive, refused, steps
+from .strategies import betas, floats, jumps, numbers, points, positive, refused, steps_for
 
 # Bayes' rule by counting. --------------------------------------------------------------------------------------------
 
@@ -68,8 +70,12 @@ def exact_pair(first, second):
     return mpmath.mpf(second), 1 - mpmath.mpf(first), Schedule([first, second])[2]
 
 
+with_ends = st.one_of(betas(), st.just(1.0))
+"""A beta of 1 too, after which nothing of what was before is left."""
+
+
 @checks(posterior.posterior, posterior.mean, posterior.variance)
-@given(first=betas(), second=betas(), x=st.tuples(numbers(), numbers(), numbers()))
+@given(first=with_ends, second=with_ends, x=st.tuples(numbers(), numbers(), numbers()))
 def test_the_posterior_is_bayes_rule(first, second, x):
     x_prev, x_t, x_0 = x
     with mpmath.workdps(50):
@@ -82,7 +88,7 @@ def test_the_posterior_is_bayes_rule(first, second, x):
 
 
 @checks(posterior.precision, posterior.variance, posterior.mean)
-@given(first=betas(), second=betas(), x=st.tuples(numbers(), numbers()))
+@given(first=with_ends, second=with_ends, x=st.tuples(numbers(), numbers()))
 def test_completing_the_square(first, second, x):
     """The log-density is a parabola in x_{t-1}: its curvature is minus the precision, its peak the mean."""
     with mpmath.workdps(50):
@@ -94,53 +100,69 @@ def test_completing_the_square(first, second, x):
         assert_equal(posterior.mean(*x, step), float(-slope / curvature), atol=1e-13)
 
 
-@given(step=steps(first=2))
 @checks(posterior.variance)
+@given(step=steps_for(posterior.precision))
 def test_knowing_more_never_widens(step):
     assert 0 < posterior.variance(step) <= min(step.beta, step.noise_var_prev) * (1 + 1e-15)
 
 
-def test_the_last_step_back_is_certain():
-    first = forward.linear()[1]
-    assert posterior.variance(first) == 0.0
-    assert posterior.mean(0.3, -0.8, first) == pytest.approx(-0.8, rel=1e-15)
+@checks(posterior.variance, posterior.mean, posterior.posterior)
+@pytest.mark.parametrize("like", [None, np.zeros((1, 1)), torch.zeros(1, 1, dtype=torch.float64)])
+@given(beta=with_ends, x=st.tuples(numbers(), numbers()))
+def test_the_last_step_back_is_certain(like, beta, x):
+    """At t = 1 nothing is left to know: x_0 is known, and it stands one step before x_1."""
+    schedule = Schedule([beta, 0.3])
+    first, (x_t, x_0) = (schedule[1], x) if like is None else (schedule.at(1, like), [like + value for value in x])
+    mean, var = posterior.posterior(x_t, x_0, first)
+    assert_equal(var, 0.0 if like is None else 0 * like)
+    assert_equal(posterior.variance(first), var)
+    assert_equal(mean, x_0)
+    assert_equal(posterior.mean(x_t, x_0, first), x_0)
 
 
 def by_covariances(x_t, x_0, step):
-    """Mean and variance of x_{t-1} given x_t and x_0, from Cov(x_{t-1}, x_t | x_0) = sqrt(alpha) (1 - alpha_bar_{t-1})."""
+    """Mean of x_{t-1} given x_t and x_0, from Cov(x_{t-1}, x_t | x_0) = sqrt(alpha) (1 - alpha_bar_{t-1})."""
     gain = math.sqrt(step.alpha) * step.noise_var_prev / step.noise_var
     return math.sqrt(step.alpha_bar_prev) * x_0 + gain * (x_t - math.sqrt(step.alpha_bar) * x_0)
 
 
+FORMS = {
+    posterior.mean: lambda x_0, noise, step: x_0,
+    posterior.mean_from_noise: lambda x_0, noise, step: noise,
+    posterior.mean_from_score: lambda x_0, noise, step: -noise / math.sqrt(step.noise_var),  # of q(x_t | x_0)
+    posterior.mean_from_velocity: lambda x_0, noise, step: (
+        math.sqrt(step.alpha_bar) * noise - math.sqrt(step.noise_var) * x_0
+    ),
+}
+"""The four forms of the mean, and what each is told besides x_t."""
+
+
 @checks(posterior.mean, posterior.mean_from_noise, posterior.mean_from_score, posterior.mean_from_velocity)
-@given(x=points(2), step=steps())
-def test_the_four_forms_of_the_mean_agree(x, step):
-    x_0, noise = x
+@pytest.mark.parametrize("form", FORMS, ids=[form.__name__ for form in FORMS])
+@given(x=points(2), data=st.data())
+def test_the_four_forms_of_the_mean_agree(form, x, data):
+    (x_0, noise), step = x, data.draw(steps_for(form))
     x_t = math.sqrt(step.alpha_bar) * x_0 + math.sqrt(step.noise_var) * noise
-    expected = by_covariances(x_t, x_0, step)
-    score = -noise / math.sqrt(step.noise_var)  # of q(x_t | x_0)
-    v = math.sqrt(step.alpha_bar) * noise - math.sqrt(step.noise_var) * x_0
-    size = {"atol": 1e-13}
-    assert_equal(posterior.mean(x_t, x_0, step), expected, **size)
-    assert_equal(posterior.mean_from_velocity(x_t, v, step), expected, **size)
-    # These two divide by sqrt(alpha): what is rounded in x_t grows by as much.
-    size = {"atol": 1e-14 / math.sqrt(step.alpha)}
-    assert_equal(posterior.mean_from_noise(x_t, noise, step), expected, **size)
-    assert_equal(posterior.mean_from_score(x_t, score, step), expected, **size)
+    divided = form in (posterior.mean_from_noise, posterior.mean_from_score)
+    size = 1e-14 / math.sqrt(step.alpha) if divided else 1e-13  # what is rounded in x_t grows by as much
+    assert_equal(form(x_t, FORMS[form](x_0, noise, step), step), by_covariances(x_t, x_0, step), atol=size)
 
 
 CLASSES = mixture.two_classes()
 
 
 @checks(posterior.mean_from_score, posterior.mean_from_noise, posterior.mean_from_velocity, posterior.mean)
-@given(step=steps().filter(lambda s: s.beta < 0.9), x=st.lists(numbers(), min_size=1, max_size=4))
+@given(
+    step=steps_for(posterior.mean_from_noise).filter(lambda s: s.beta < 0.9),
+    x=st.lists(numbers(), min_size=1, max_size=4),
+)
 def test_the_best_answers_give_the_mean_of_the_true_reverse_kernel(step, x):
     """All four forms are linear, so they hold on average too: with E[.|x_t] in them they give E[x_{t-1} | x_t]."""
     x_t = np.array(x)[:, None]
     expected = CLASSES.reverse(x_t, step).mean()
     x_0, noise = CLASSES.denoise(x_t, step), CLASSES.noise(x_t, step)
     v = math.sqrt(step.alpha_bar) * noise - math.sqrt(step.noise_var) * x_0
-    score = CLASSES.diffuse(step.alpha_bar).score(x_t)
+    score = CLASSES.diffuse(step).score(x_t)
     for mean in (
         posterior.mean(x_t, x_0, step),
         posterior.mean_from_noise(x_t, noise, step),
@@ -154,7 +176,7 @@ def test_the_best_answers_give_the_mean_of_the_true_reverse_kernel(step, x):
 
 
 @checks(posterior.optimal_variance)
-@given(step=steps(), data_var=positive())
+@given(step=steps_for(posterior.optimal_variance), data_var=positive())
 def test_the_optimal_variance_by_conditioning(step, data_var):
     """Var(x_{t-1} | x_t) for Gaussian data, from the two by two covariance matrix."""
     with mpmath.workdps(50):
@@ -173,17 +195,31 @@ def over(marginal, n=5_001):
 
 
 @checks(posterior.analytic_variance)
-@given(step=steps().filter(lambda s: s.beta < 0.5 and s.noise_var > 0.01))
+@given(step=steps_for(posterior.analytic_variance).filter(lambda s: s.beta < 0.9 and s.noise_var > 0.01))
 def test_the_analytic_variance_is_the_average_variance_of_the_true_kernel(step):
-    marginal = CLASSES.diffuse(step.alpha_bar)
+    marginal = CLASSES.diffuse(step)
     x_t, weight = over(marginal)
     mean_square_score = float(weight @ marginal.score(x_t)[:, 0] ** 2)
     expected = float(weight @ CLASSES.reverse(x_t, step).var()[:, 0])
     assert_equal(posterior.analytic_variance(step, mean_square_score), expected, rtol=1e-9)
 
 
+@checks(posterior.analytic_variance)
+@pytest.mark.parametrize("t", [1, 3, 10])
+def test_the_analytic_variance_is_the_least_loss_of_a_step(t):
+    """The definition: of all single variances, that with the largest mean log-density of the true step back."""
+    step = forward.cosine(10)[t]
+    marginal = CLASSES.diffuse(step)
+    x_t, weight = over(marginal, n=2001)
+    kernels = CLASSES.reverse(x_t, step)
+    square = float(weight @ (kernels.var() + 0 * x_t)[:, 0])  # of the distance from the true mean
+    best = posterior.analytic_variance(step, float(weight @ marginal.score(x_t)[:, 0] ** 2))
+    losses = [math.log(var) + square / var for var in (best * 0.999, best, best * 1.001)]
+    assert losses[1] < min(losses[0], losses[2])
+
+
 @checks(posterior.analytic_variance, posterior.optimal_variance)
-@given(step=steps(), data_var=positive())
+@given(step=steps_for(posterior.analytic_variance), data_var=positive())
 def test_two_optimal_variances_agree_on_gaussian_data(step, data_var):
     square = 1 / (step.alpha_bar * data_var + step.noise_var)  # E[score^2] of N(0, v) is 1 / v
     size = step.beta**2 / step.alpha / step.noise_var  # what cancels
@@ -193,6 +229,12 @@ def test_two_optimal_variances_agree_on_gaussian_data(step, data_var):
         rtol=1e-9,
         atol=1e-12 * size,
     )
+
+
+@checks(posterior.analytic_variance)
+@given(step=steps_for(posterior.analytic_variance))
+def test_the_analytic_variance_of_one_point_is_the_smaller_one(step):
+    assert_equal(posterior.analytic_variance(step, 1 / step.noise_var), posterior.variance(step), atol=1e-15)
 
 
 def entropy(kernels):
@@ -207,31 +249,41 @@ def entropy(kernels):
 def test_the_entropy_of_the_true_kernel_lies_between_the_bounds(beta):
     """For the mixture, which has variance 1, averaged over x_t."""
     for step in Schedule([beta] * 3):
-        x_t, weight = over(CLASSES.diffuse(step.alpha_bar), n=801)
+        x_t, weight = over(CLASSES.diffuse(step), n=801)
         lower, upper = posterior.entropy_bounds(step)
         assert lower < weight @ entropy(CLASSES.reverse(x_t, step)) < upper
 
 
 @checks(posterior.entropy_bounds)
-@given(step=steps(first=2))
+@given(step=steps_for(posterior.precision))
 def test_the_entropy_bounds_are_entropies(step):
     lower, upper = posterior.entropy_bounds(step)
     assert_equal(lower, float(stats.norm.entropy(scale=math.sqrt(posterior.variance(step)))), atol=1e-13)
     assert_equal(upper, float(stats.norm.entropy(scale=math.sqrt(step.beta))), atol=1e-13)
 
 
+@checks(posterior.entropy_bounds)
+@given(beta=with_ends)
+def test_the_lower_entropy_bound_is_minus_infinity_at_the_last_step(beta):
+    lower, upper = posterior.entropy_bounds(Schedule([beta])[1])
+    assert lower == -math.inf
+    assert_equal(upper, float(stats.norm.entropy(scale=math.sqrt(beta))), atol=1e-13)
+
+
 @checks(posterior.interpolated_variance)
-@given(step=steps(first=2), v=st.floats(0, 1))
+@given(step=steps_for(posterior.precision), v=st.floats(-0.5, 1.5))
 def test_the_learned_variance_moves_evenly_on_a_logarithmic_scale(step, v):
     small, large = posterior.variance(step), step.beta
     assert_equal(posterior.interpolated_variance(0.0, step), small)
     assert_equal(posterior.interpolated_variance(1.0, step), large)
-    between = np.interp(v, [0, 1], np.log([small, large]))
-    assert_equal(posterior.interpolated_variance(v, step), math.exp(between))
+    line = np.poly1d(np.polyfit([0, 1], np.log([small, large]), 1))
+    assert_equal(posterior.interpolated_variance(v, step), math.exp(line(v)), rtol=1e-9)
 
 
-def test_the_learned_variance_at_the_last_step():
-    first = forward.linear()[1]
+@checks(posterior.interpolated_variance)
+@given(beta=with_ends)
+def test_the_learned_variance_at_the_last_step(beta):
+    first = Schedule([beta])[1]
     assert posterior.interpolated_variance(0.5, first) == 0.0
     assert posterior.interpolated_variance(1.0, first) == first.beta
 
@@ -239,8 +291,30 @@ def test_the_learned_variance_at_the_last_step():
 # Sampling. -----------------------------------------------------------------------------------------------------------
 
 
+@checks(posterior.sampling_step)
+@given(x=points(3), step=steps_for(posterior.sampling_step), var=positive())
+def test_a_sampling_step_draws_around_the_mean_of_the_posterior(x, step, var):
+    """Mean and spread, read off from z = 0 and z; where t is 1 the spread is 0 whatever the variance is."""
+    x_t, x_0, z = x
+    middle = posterior.sampling_step(x_t, x_0, 0 * z, step, var)
+    assert_equal(middle, by_covariances(x_t, x_0, step), atol=1e-13)
+    fresh = 0.0 if step.noise_var_prev == 0 else math.sqrt(var)
+    assert_equal(posterior.sampling_step(x_t, x_0, z, step, var), middle + fresh * z, atol=1e-14)
+
+
+@checks(posterior.sampling_step, posterior.posterior)
+@given(first=with_ends, second=with_ends, x=st.tuples(numbers(), numbers()), z=numbers())
+def test_a_sampling_step_at_fifty_digits(first, second, x, z):
+    with mpmath.workdps(50):
+        beta, kept_prev, step = exact_pair(first, second)
+        left, middle, right = (log_posterior(beta, kept_prev, mpmath.mpf(k), *map(mpmath.mpf, x)) for k in (-1, 0, 1))
+        curvature, slope = left - 2 * middle + right, (right - left) / 2
+        drawn = -slope / curvature + z / mpmath.sqrt(-curvature)
+        assert_equal(posterior.sampling_step(*x, z, step, posterior.variance(step)), float(drawn), atol=1e-13)
+
+
 @checks(posterior.ancestral_step)
-@given(x=points(3), step=steps(), var=positive())
+@given(x=points(3), step=steps_for(posterior.ancestral_step), var=positive())
 def test_an_ancestral_step_draws_from_the_posterior(x, step, var):
     x_t, noise, z = x
     x_0 = (x_t - math.sqrt(step.noise_var) * noise) / math.sqrt(step.alpha_bar)
@@ -251,67 +325,113 @@ def test_an_ancestral_step_draws_from_the_posterior(x, step, var):
     assert_equal(posterior.ancestral_step(x_t, noise, z, step, var, clip=0.7), clipped, atol=1e-13)
 
 
-@checks(posterior.ancestral_step)
+@checks(posterior.ancestral_step, posterior.sampling_step)
 @pytest.mark.parametrize("clip", [None, 1.0])
-def test_a_batch_of_times_is_silent_only_where_t_is_1(clip):
+@pytest.mark.parametrize("like", [np.zeros((3, 2)), torch.zeros(3, 2, dtype=torch.float64)], ids=["numpy", "torch"])
+def test_a_batch_of_times_is_silent_only_where_t_is_1(like, clip):
     schedule, rng = forward.cosine(10), np.random.default_rng(0)
-    x_t, noise, z = rng.normal(size=(3, 3, 2)).astype(np.float32)
-    batch = schedule.at([1, 2, 10], like=x_t)
+    x_t, noise, z = (like + convert(rng.normal(size=(3, 2)), like) for _ in range(3))
+    batch = schedule.at([1, 2, 10], like=like)
     together = posterior.ancestral_step(x_t, noise, z, batch, batch.beta, clip)
     for i, t in enumerate((1, 2, 10)):
         alone = posterior.ancestral_step(x_t[i], noise[i], z[i], schedule[t], schedule[t].beta, clip)
-        np.testing.assert_allclose(together[i], alone, rtol=2e-5, atol=1e-5)
-    assert np.all(together[0] == posterior.ancestral_step(x_t, noise, 0 * z, batch, batch.beta, clip)[0])
+        assert_equal(together[i], alone, rtol=1e-9, atol=1e-10)
+    silent = posterior.ancestral_step(x_t, noise, 0 * z, batch, batch.beta, clip)
+    assert (together[0] == silent[0]).all() and (together[1:] != silent[1:]).all()
 
 
 etas = st.sampled_from([0.0, 0.3, 0.5, 1.0])
 
 
+def exact_jump(step_s, step):
+    """alpha_bar at s and t at fifty digits, from whichever of alpha_bar and noise_var has more of them."""
+    return [
+        mpmath.mpf(each.alpha_bar) if each.alpha_bar < 0.5 else 1 - mpmath.mpf(each.noise_var)
+        for each in (step_s, step)
+    ]
+
+
+@checks(posterior.ddim_sigma)
+@given(jump=jumps(edges=True), eta=etas)
+def test_ddims_sigma_at_fifty_digits(jump, eta):
+    """Squared, and for eta = 1, it is the variance of x_s given x_t and x_0: by inverting their covariance matrix."""
+    step_s, step = jump
+    with mpmath.workdps(60):
+        kept_s, kept_t = exact_jump(step_s, step)
+        var_s, var_t = 1 - kept_s, 1 - kept_t
+        between = mpmath.sqrt(kept_t / kept_s) * var_s
+        # The inverse of the two by two matrix has var_t / determinant where x_s meets itself.
+        determinant = var_s * var_t - between**2
+        assert_equal(posterior.ddim_sigma(step, step_s, eta), float(eta * mpmath.sqrt(determinant / var_t)), rtol=1e-9)
+
+
+@checks(posterior.ddim_renoise)
+@given(jump=jumps(edges=True), eta=etas, x=points(3))
+def test_ddim_renoises_to_the_marginal_at_any_eta(jump, eta, x):
+    """The step is linear in picture, old noise and fresh noise: its weights are read off, and their squares counted."""
+    step_s, step = jump
+    picture, old, fresh = (posterior.ddim_renoise(*one, step, step_s, eta) for one in np.eye(3).tolist())
+    assert_equal(picture, math.sqrt(step_s.alpha_bar))
+    assert_equal(old**2 + fresh**2, step_s.noise_var)
+    assert min(old, fresh) >= 0
+    with mpmath.workdps(60):
+        kept_s, kept_t = exact_jump(step_s, step)
+        # Of x_s and x_t given x_0: all of it is shared with the old noise, and for eta = 1 as in the forward chain.
+        chain = mpmath.sqrt(kept_t / kept_s) * (1 - kept_s) / mpmath.sqrt(1 - kept_t)
+        expected = mpmath.sqrt((1 - kept_s) * (1 - mpmath.mpf(eta) ** 2) + (eta * chain) ** 2)
+        assert_equal(old, float(expected), rtol=1e-9)
+    x_0, noise, z = x
+    made = posterior.ddim_renoise(x_0, noise, z, step, step_s, eta)
+    assert_equal(made, picture * x_0 + old * noise + fresh * z, atol=1e-13)
+
+
+@checks(posterior.ddim_renoise, posterior.sampling_step)
+@given(x=points(3), step=steps_for(posterior.sampling_step).filter(lambda s: s.alpha_bar_prev > 0))
+def test_ddim_with_all_the_noise_is_the_sampling_step(x, step):
+    """Where nothing of x_0 is left at t as well: the noise is then x_t itself."""
+    x_0, noise, z = x
+    x_t = forward.diffuse(x_0, noise, step)
+    expected = posterior.sampling_step(x_t, x_0, z, step, posterior.variance(step))
+    assert_equal(posterior.ddim_renoise(x_0, noise, z, step, step.before, 1.0), expected, atol=1e-13)
+
+
 @checks(posterior.ddim_step, posterior.ancestral_step, posterior.ddim_sigma)
-@given(x=points(3), step=steps())
+@given(x=points(3), step=steps_for(posterior.ancestral_step))
 def test_ddim_with_all_the_noise_is_the_ancestral_step(x, step):
     x_t, noise, z = x
-    kept = step.alpha_bar, step.alpha_bar_prev
-    size = 1e-12 / math.sqrt(step.alpha_bar)  # 1 - alpha_bar has lost digits here, and x_0 is divided by its root
+    size = 1e-13 / math.sqrt(step.alpha_bar)  # x_0 is divided by it
     ancestral = posterior.ancestral_step(x_t, noise, z, step, posterior.variance(step))
-    assert_equal(posterior.ddim_step(x_t, noise, z, *kept, 1.0), ancestral, rtol=1e-7, atol=size)
-    assert_equal(posterior.ddim_sigma(*kept, 1.0) ** 2, posterior.variance(step), rtol=1e-7, atol=1e-15)
+    assert_equal(posterior.ddim_step(x_t, noise, z, step, step.before, 1.0), ancestral, atol=size)
+    assert_equal(posterior.ddim_sigma(step, step.before, 1.0) ** 2, posterior.variance(step))
 
 
-@st.composite
-def two_levels(draw):
-    """alpha_bar at t and at an earlier s; s may be 0."""
-    t = draw(st.floats(1e-4, 0.99))
-    return t, draw(st.one_of(st.just(1.0), st.floats(t, 1.0)))
-
-
-@checks(posterior.ddim_step, posterior.ddim_sigma)
-@given(levels=two_levels(), eta=etas)
-def test_ddim_keeps_the_marginal_at_any_eta(levels, eta):
-    """The step is linear in picture, old noise and fresh noise: its weights are read off, and their squares counted."""
-    t, s = levels
-
-    def weight(x_0, noise, z):
-        return posterior.ddim_step(math.sqrt(t) * x_0 + math.sqrt(1 - t) * noise, noise, z, t, s, eta)
-
-    picture, old, fresh = weight(1.0, 0.0, 0.0), weight(0.0, 1.0, 0.0), weight(0.0, 0.0, 1.0)
-    assert_equal(picture, math.sqrt(s))
-    assert_equal(old**2 + fresh**2, 1 - s, atol=1e-12)
-    assert fresh == posterior.ddim_sigma(t, s, eta)
-    full = posterior.ddim_sigma(t, s, 1.0)
-    assert_equal(fresh, eta * full)
-    between = (1 - s) * (1 - t / s) / (1 - t)  # the variance of q(x_s | x_t, x_0)
-    assert_equal(full**2, between, atol=1e-300)
+@checks(posterior.ddim_step)
+@given(jump=jumps(edges=True).filter(lambda both: both[1].alpha_bar > 0), eta=etas, x=points(3))
+def test_ddims_step_predicts_the_picture_and_noises_it_again(jump, eta, x):
+    """Both halves by hand: the x_0 that the noise says, and of it a sample at s."""
+    (step_s, step), (x_t, noise, z) = jump, x
+    x_0 = (x_t - math.sqrt(step.noise_var) * noise) / math.sqrt(step.alpha_bar)
+    sigma = posterior.ddim_sigma(step, step_s, eta)
+    old = math.sqrt(max(step_s.noise_var - sigma**2, 0.0))
+    by_hand = math.sqrt(step_s.alpha_bar) * x_0 + old * noise + sigma * z
+    lost = 1e-7 * math.sqrt(step_s.noise_var)  # the root of a difference: half of its digits
+    assert_equal(
+        posterior.ddim_step(x_t, noise, z, step, step_s, eta), by_hand, atol=lost + 1e-13 / math.sqrt(step.alpha_bar)
+    )
+    again = posterior.ddim_renoise(x_0, noise, z, step, step_s, eta)
+    assert_equal(posterior.ddim_step(x_t, noise, z, step, step_s, eta), again, atol=1e-13 / math.sqrt(step.alpha_bar))
 
 
 @checks(posterior.ddim_encode_step, posterior.ddim_step)
-@given(levels=two_levels(), x=points(2))
-def test_encoding_undoes_decoding(levels, x):
-    (t, s), (x_0, noise) = levels, x
-    x_s = math.sqrt(s) * x_0 + math.sqrt(1 - s) * noise
-    x_t = math.sqrt(t) * x_0 + math.sqrt(1 - t) * noise
-    assert_equal(posterior.ddim_encode_step(x_s, noise, s, t), x_t, atol=1e-12)
-    assert_equal(posterior.ddim_step(x_t, noise, 0 * x_t, t, s, 0.0), x_s, atol=1e-11 / math.sqrt(t))
+@given(jump=jumps(edges=True), x=points(2))
+def test_encoding_undoes_decoding(jump, x):
+    """Of one picture and one noise, the samples at s and t lead to each other."""
+    (step_s, step), (x_0, noise) = jump, x
+    x_s, x_t = (math.sqrt(at.alpha_bar) * x_0 + math.sqrt(at.noise_var) * noise for at in (step_s, step))
+    assert_equal(posterior.ddim_encode_step(x_s, noise, step_s, step), x_t, atol=1e-13)
+    if step.alpha_bar > 0:
+        decoded = posterior.ddim_step(x_t, noise, 0 * x_t, step, step_s, 0.0)
+        assert_equal(decoded, x_s, atol=1e-13 / math.sqrt(step.alpha_bar))
 
 
 # The door. -----------------------------------------------------------------------------------------------------------
@@ -325,11 +445,11 @@ BLIND = Schedule([0.5, 1.0])[2]
     [
         (ValueError, ["prior", "sum to 1"], lambda: posterior.joint([0.5, 0.6], [[1.0], [1.0]])),
         (ValueError, ["likelihood", "sum to 1"], lambda: posterior.bayes([0.5, 0.5], [[0.9], [1.0]])),
-        (ValueError, ["prior", "sum to 1"], lambda: posterior.joint([1.5, -0.5], [[1.0], [1.0]])),
-        (ValueError, ["likelihood", "row for each cause"], lambda: posterior.joint([1.0], [[1.0], [1.0]])),
+        (ValueError, ["prior", "at least 0"], lambda: posterior.joint([1.5, -0.5], [[1.0], [1.0]])),
+        (ValueError, ["likelihood", "n = 1", "(2, 1)"], lambda: posterior.joint([1.0], [[1.0], [1.0]])),
         (ValueError, ["joint", "sum to 1"], lambda: posterior.marginalize([[0.5, 0.6]], 0)),
         (ValueError, ["p(y)", "above 0"], lambda: posterior.bayes([1.0], [[1.0, 0.0]])),
-        (ValueError, ["step", "t > 1"], lambda: posterior.precision(FIRST)),
+        (ValueError, ["step.noise_var_prev", "above 0", "above 1"], lambda: posterior.precision(FIRST)),
         (TypeError, ["step", "Step", "7"], lambda: posterior.variance(7)),
         (ValueError, ["x_t (2,)", "x_0 (3,)"], lambda: posterior.mean(np.ones(2), np.ones(3), STEP)),
         (ValueError, ["alpha", "above 0"], lambda: posterior.mean_from_noise(1.0, 1.0, BLIND)),
@@ -338,11 +458,11 @@ BLIND = Schedule([0.5, 1.0])[2]
         (ValueError, ["data_var", "at least 0", "-1"], lambda: posterior.optimal_variance(STEP, -1.0)),
         (ValueError, ["clip", "above 0", "0"], lambda: posterior.ancestral_step(1.0, 1.0, 1.0, STEP, 0.1, clip=0)),
         (ValueError, ["var", "at least 0", "-0.1"], lambda: posterior.ancestral_step(1.0, 1.0, 1.0, STEP, -0.1)),
-        (ValueError, ["eta", "[0, 1]", "1.5"], lambda: posterior.ddim_sigma(0.3, 0.4, 1.5)),
-        (ValueError, ["alpha_bar_s", "[0, 1]", "nan"], lambda: posterior.ddim_sigma(0.3, math.nan, 1.0)),
-        (ValueError, ["alpha_bar_t", "at most alpha_bar_s"], lambda: posterior.ddim_sigma(0.5, 0.4, 1.0)),
-        (ValueError, ["alpha_bar_t", "below 1"], lambda: posterior.ddim_sigma(1.0, 1.0, 1.0)),
-        (ValueError, ["alpha_bar_t", "above 0"], lambda: posterior.ddim_step(1.0, 1.0, 1.0, 0.0, 0.5, 1.0)),
+        (ValueError, ["eta", "[0, 1]", "1.5"], lambda: posterior.ddim_sigma(STEP, FIRST, 1.5)),
+        (ValueError, ["alpha_bar", "[0, 1]", "nan"], lambda: Step.from_alpha_bar(math.nan)),
+        (ValueError, ["step_s", "after step"], lambda: posterior.ddim_sigma(FIRST, STEP, 1.0)),
+        (ValueError, ["step.beta", "above 0"], lambda: posterior.ddim_sigma(FIRST.before, FIRST.before, 1.0)),
+        (ValueError, ["step.alpha_bar", "above 0"], lambda: posterior.ddim_step(1.0, 1.0, 1.0, BLIND, FIRST, 1.0)),
     ],
 )
 def test_bad_input_is_refused_by_name(error, words, call):

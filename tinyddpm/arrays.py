@@ -41,7 +41,7 @@ def log(x: Array) -> Array:
 
 def expm1(x: Array) -> Array:
     """exp(x) - 1, with all its digits where x is small."""
-    return _library(x).expm1(x) if not _symbolic(x) else exp(x) - 1
+    return _library(x).expm1(x) if not is_symbolic(x) else exp(x) - 1
 
 
 def log1p(x: Array) -> Array:
@@ -49,7 +49,7 @@ def log1p(x: Array) -> Array:
     if isinstance(x, np.ndarray | np.generic):
         with np.errstate(divide="ignore"):  # of -1 it is minus infinity, as in every array library
             return np.log1p(x)
-    return _library(x).log1p(x) if not _symbolic(x) else log(1 + x)
+    return _library(x).log1p(x) if not is_symbolic(x) else log(1 + x)
 
 
 def where(condition: Array, yes: Array, no: Array) -> Array:
@@ -78,7 +78,7 @@ def minimum(x: Array, y: Array) -> Array:
 
 def log1p_rest(x: Array, one_plus_x: Array) -> Array:
     """log(1 + x) - x, which is -x^2/2 near 0, with all the digits of x, or of 1 + x where that is small."""
-    if _symbolic(x):
+    if is_symbolic(x):
         return log(one_plus_x) - x
     small, near = abs(x) < 0.05, one_plus_x < 0.5
     rest = 0.0 * x
@@ -162,7 +162,14 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _symbolic(x: Array) -> bool:
+def is_traced() -> bool:
+    """Whether somebody is reading the code and not running it: `torch.compile` or torch's tracer."""
+    torch = sys.modules.get("torch")
+    return torch is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def is_symbolic(x: Any) -> bool:
+    """Whether it is a symbol or an expression of SymPy, or a number of mpmath."""
     return type(x).__module__.partition(".")[0] in ("sympy", "mpmath")
 
 
@@ -171,6 +178,6 @@ def _library(x: Array) -> Any:
         return math
     if isinstance(x, complex):
         return cmath
-    if _symbolic(x):
+    if is_symbolic(x):
         return sys.modules[type(x).__module__.partition(".")[0]]
     return array_api_compat.array_namespace(x)

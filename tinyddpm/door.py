@@ -29,18 +29,18 @@ from typing import Any, NamedTuple, TypeAlias
 import array_api_compat
 import numpy as np
 
-from .arrays import is_array, is_tensor, to_numpy
+from .arrays import is_array, is_symbolic, is_tensor, is_traced, to_numpy
 from .letters import LARGEST, LETTERS, Gaussian, Interval, Letter, Step
 
 STEP_ALONE = ((Step._fields.index("beta"), math.ulp(0.0)),)
-"""What every step needs unless the equation says more: a beta above 0, so a time from 1 on."""
+"""What every step but `step_s` needs: a beta above 0, so a time from 1 on."""
 
 HINTS = {
     "alpha": "at 0 the noise tells nothing of x_0; predict x_0 or the velocity",
     "alpha_bar": "at 0 the noise tells nothing of x_0; predict x_0 or the velocity",
     "noise_var_prev": "that is, t must be above 1",
     "noise_var": "at 0 there is no noise in the sample",
-    "beta": "it is the step to t = 0, which no noise leads to",
+    "beta": "at 0 it is the time t = 0, to which no step of noising leads",
 }
 """Why a field of a step must be above 0."""
 
@@ -70,7 +70,8 @@ class Argument(NamedTuple):
         """What it may be, in words for a docstring."""
         found = words(self.kind, self.domain, self.name)
         if self.kind == "step":
-            found += [f"with {Step._fields[at]} above 0" for at, _ in self.fields if self.fields is not STEP_ALONE]
+            asked = [at for at, least in self.fields if least > 0 and (at, least) not in STEP_ALONE]
+            found += [f"with {Step._fields[at]} above 0" for at in asked]
         else:
             found += [f"with {field} at least {least:g}" for field, least in self.fields]
         return found
@@ -154,8 +155,8 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
             for argument, _, field in (key.partition("."),)
             if argument == parameter.name and field
         )
-        if kind == "step" and not fields and parameter.name != "step_s":
-            fields = STEP_ALONE
+        if kind == "step" and parameter.name != "step_s":
+            fields = (*STEP_ALONE, *(field for field in fields if field[0] != STEP_ALONE[0][0]))
         optional = parameter.default is None
         found.append(Argument(parameter.name, letter, kind, domain, optional, fields))
     return found
@@ -185,7 +186,7 @@ def guarded(
     count, state = len(highs), _state
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _steps_aside() or state.inside:
+        if is_traced() or state.inside:
             return function(*args, **kwargs)
         quick = len(args) <= count and not kwargs
         if quick:
@@ -225,12 +226,6 @@ def guarded(
     functools.update_wrapper(call, function)
     call.__code__ = call.__code__.replace(co_name=function.__name__)  # so that a profile names the equation
     return call, known
-
-
-def _steps_aside() -> bool:
-    """Whether somebody is reading the code and not running it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def check_name(name: str, value: str, allowed: Collection[str]) -> None:
@@ -317,7 +312,7 @@ def _is_symbolic(value: Any) -> bool:
         return False
     if isinstance(value, Step):
         value = value[0]
-    return type(value).__module__.partition(".")[0] in ("sympy", "mpmath")
+    return is_symbolic(value)
 
 
 def _refuse(name: str, must: str, value: Any, kind: type[Exception] = ValueError) -> Refused:
@@ -490,11 +485,14 @@ def _distribution(argument: Argument, value: Any) -> np.ndarray:
     p = given.astype(np.float64)
     precision = np.finfo(given.dtype).eps if given.dtype.kind == "f" else np.finfo(np.float64).eps
     if p.ndim == 0 or not np.all(p >= 0):
-        raise _refuse(argument.name, "be probabilities, at least 0, over the last axis", value)
-    slack = max(1e-9, 4 * precision * p.shape[-1])
-    if not np.all(np.abs(p.sum(axis=-1) - 1) <= slack):
-        raise _refuse(argument.name, "be probabilities that sum to 1 over the last axis", value)
-    return p
+        raise _refuse(argument.name, "be probabilities, at least 0", value)
+    axis, where = (None, "") if argument.domain == "all axes" else (-1, " over the last axis")
+    slack = max(1e-9, 4 * precision * (p.size if axis is None else p.shape[-1]))
+    total = p.sum(axis=axis, keepdims=True)
+    if not np.all(np.abs(total - 1) <= slack):
+        raise _refuse(argument.name, f"be probabilities that sum to 1{where}", value)
+    # What was rounded to float32 sums to 1 again, so that what is computed of it is not refused in its turn.
+    return p if slack == 1e-9 else p / total
 
 
 def _choice(argument: Argument, value: Any) -> Any:

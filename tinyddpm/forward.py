@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
-from .arrays import Array, clipped, exp, expm1, is_tensor, log, log1p, sqrt, to_numpy
+from .arrays import Array, exp, expm1, is_tensor, log, log1p, sqrt, to_numpy
 from .door import bare, check_name
 from .equation import equation
 from .letters import Gaussian as Gaussian
 from .letters import Step as Step
-
 
 EARLIER = {"step_s must not be after step": "step_s.alpha_bar >= step.alpha_bar"}
 """What a pair of times asks for: s before t."""
@@ -42,9 +41,7 @@ class Schedule:
     """
 
     def __init__(self, beta: Array, alpha: Array | None = None) -> None:
-        beta = np.array(to_numpy(beta), dtype=np.float64)
-        if beta.ndim != 1 or beta.size == 0:
-            raise ValueError(f"beta must be a list of at least one number, got shape {beta.shape}")
+        beta = _numbers("beta", beta)
         outside = np.flatnonzero(~((beta > 0) & (beta <= 1)))  # NaN too
         if outside.size:
             t = outside[0] + 1
@@ -54,7 +51,7 @@ class Schedule:
         if alpha is None:
             alpha, kept = 1 - beta, alpha_bar(beta)
         else:
-            alpha = np.array(to_numpy(alpha), dtype=np.float64)
+            alpha = _numbers("alpha", alpha)
             if alpha.shape != beta.shape or not np.allclose(alpha, 1 - beta, rtol=0, atol=1e-12):
                 raise ValueError(f"alpha must be 1 - beta, got {alpha!r}")
             kept = np.cumprod(alpha)
@@ -67,10 +64,11 @@ class Schedule:
     @classmethod
     def from_alpha_bar(cls, alpha_bar: Array) -> Schedule:
         """The schedule whose cumulative products are these: beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}."""
-        kept = np.array(to_numpy(alpha_bar), dtype=np.float64)
-        if kept.ndim != 1 or kept.size == 0 or not np.all(np.diff(kept, prepend=1.0) < 0) or kept[-1] < 0:
+        kept = _numbers("alpha_bar", alpha_bar)
+        if not np.all(np.diff(kept, prepend=1.0) < 0) or kept[-1] < 0:
             raise ValueError(f"alpha_bar must fall from below 1 to no less than 0, got {alpha_bar!r}")
-        return cls(-np.diff(kept, prepend=1.0) / np.append(1.0, kept[:-1]))
+        before = np.append(1.0, kept[:-1])
+        return cls((before - kept) / before, alpha=kept / before)
 
     @property
     def beta(self) -> np.ndarray:
@@ -106,18 +104,21 @@ class Schedule:
             t: whole numbers in 1..T, one for each sample of ``like``, or a single one for all.
             like: floating-point samples, shape (batch, ...); gives the library, the dtype and the device.
             since: if given, the steps jump from these earlier times to t, as `Step.since` does, but with all digits
-                that float64 has; 0 for a jump from x_0.
+                that float64 has; 0 for a jump from x_0. One for each t, or a single one for all.
 
         Raises:
             TypeError: when ``t`` is not of whole numbers or ``like`` is not floating point.
-            ValueError: when a t is out of 1..T, ``since`` is not before it, or the batch sizes differ.
+            ValueError: when a t is out of 1..T, ``since`` is not before it or a time at which nothing of x_0 is left,
+                or the batch sizes differ.
         """
         try:
             xp, device = array_api_compat.array_namespace(like), array_api_compat.device(like)
         except TypeError:
             raise TypeError(f"like must be an array or a tensor, got {type(like).__name__}") from None
-        if str(like.dtype).endswith(("float16", "bfloat16")) and not str(like.dtype).endswith("bfloat16"):
-            raise TypeError("like must not be float16, in which 1 - alpha_bar near t = 1 is lost: take bfloat16 or float32")
+        if str(like.dtype) in ("float16", "torch.float16"):
+            raise TypeError(
+                "like must not be float16, in which 1 - alpha_bar near t = 1 is lost: take bfloat16 or float32"
+            )
         if not xp.isdtype(like.dtype, "real floating"):
             raise TypeError(f"like must be floating point, got {like.dtype}")
         if not (is_tensor(t) and t.device.type != "cpu"):
@@ -128,28 +129,31 @@ class Schedule:
             )
         shape = (*t.shape, *[1] * (like.ndim - t.ndim))
         if since is not None:
-            jump = self._jump(t, to_numpy(since))
+            jump = self._jump(self._checked(to_numpy(t)), self._checked(to_numpy(since), "since", first=0))
             return Step._make(xp.reshape(xp.asarray(c, dtype=like.dtype, device=device), shape) for c in jump)
         # An index out of range on an accelerator is trapped by the gather; looking at it here would stall the device.
         index = xp.asarray(t, device=device) - 1
         columns = xp.take(self._table(xp, like.dtype, device), xp.reshape(index, (-1,)), axis=1)
         return Step._make(xp.reshape(columns[i, ...], shape) for i in range(len(Step._fields)))
 
-    def _jump(self, t: Array, since: np.ndarray) -> Step:
+    def _jump(self, t: np.ndarray, since: np.ndarray) -> Step:
         """The jumps from earlier times to t, in float64."""
-        t = np.asarray(to_numpy(t))
-        since = np.broadcast_to(since if np.all(since == 0) else np.where(since == 0, 0, self._checked(np.maximum(since, 1))), t.shape)
+        if since.shape not in ((), t.shape):
+            raise ValueError(f"since must be one number or one for each t {t.shape}, got {since.shape}")
         if np.any(since >= t):
             raise ValueError(f"since must be before t, got {since.tolist()} and {t.tolist()}")
-        now, start = (Step._make(np.append(first, column)[at] for first, column in zip(_CLEAN, self.steps, strict=True)) for at in (t, since))
-        return now.since(start)
+        columns = [np.append(first, column) for first, column in zip(_CLEAN, self.steps, strict=True)]
+        start = Step._make(column[since] for column in columns)
+        if np.any(start.alpha_bar == 0):
+            raise ValueError(f"since must be a time at which something of x_0 is left, got {since.tolist()}")
+        return Step._make(column[t] for column in columns).since(start)
 
-    def _checked(self, t: np.ndarray) -> np.ndarray:
+    def _checked(self, t: np.ndarray, name: str = "t", first: int = 1) -> np.ndarray:
         if t.dtype.kind not in "iu":
-            raise TypeError(f"t must be whole numbers from 1 to {self.T}, got {t.dtype}")
-        outside = t[(t < 1) | (t > self.T)]
+            raise TypeError(f"{name} must be whole numbers from {first} to {self.T}, got {t.dtype}")
+        outside = t[(t < first) | (t > self.T)]
         if outside.size:
-            raise ValueError(f"t must lie in 1..{self.T}, got {outside.flat[0]}")
+            raise ValueError(f"{name} must lie in {first}..{self.T}, got {outside.flat[0]}")
         return t.astype(np.int64)
 
     def _table(self, xp: Any, dtype: Any, device: Any) -> Array:
@@ -172,129 +176,43 @@ _CLEAN = (0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
 """The numbers of t = 0: nothing has been added, all is kept."""
 
 
-# The schedules. ------------------------------------------------------------------------------------------------------
+def _numbers(name: str, value: Array) -> np.ndarray:
+    """A list of at least one number, as float64."""
+    try:
+        array = np.array(to_numpy(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a list of numbers, got {value!r}") from None
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be a list of at least one number, got shape {array.shape}")
+    return array
 
 
-@equation("Ho et al. 2020, Sec. 4", unproved="schedule")
-def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
-    r"""The schedule of DDPM: beta grows in equal steps.
-
-    $$
-    \beta_t = \beta_1 + \frac{t-1}{T-1}\,(\beta_T - \beta_1)
-    $$
-    """
-    return Schedule(np.linspace(beta_1, beta_T, T))
+# Pixels, samples, one step. ------------------------------------------------------------------------------------------
 
 
-@equation("Rombach et al. 2022, released code; Lin et al. 2023, Table 1", unproved="schedule")
-def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012) -> Schedule:
-    r"""The schedule of latent diffusion: the square root of beta grows in equal steps.
-
-    $$
-    \beta_t = \Big(\sqrt{\beta_1} + \frac{t-1}{T-1}\,\big(\sqrt{\beta_T} - \sqrt{\beta_1}\big)\Big)^2
-    $$
-    """
-    return Schedule(np.linspace(sqrt(beta_1), sqrt(beta_T), T) ** 2)
-
-
-@equation("Su 2022, part 1, Eq. 18", unproved="schedule")
-def proportional(T: int = 1000, beta_T: float = 0.02) -> Schedule:
-    r"""Beta in proportion to t: close to DDPM's schedule, and easier to sum.
+@equation("Ho et al. 2020, Sec. 3.3")
+def to_unit_range(pixels: Array) -> Array:
+    r"""Pixels 0..255 to [-1, 1], where the noise lives.
 
     $$
-    \beta_t = \beta_T\,\frac{t}{T}
+    x = \frac{p}{127.5} - 1
     $$
     """
-    return Schedule(beta_T * (np.arange(1, T + 1) / T))
+    return pixels / 127.5 - 1
 
 
-@equation("Nichol & Dhariwal 2021, Eq. 17", unproved="schedule")
-def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule:
-    r"""The cosine schedule: alpha_bar follows a squared cosine down to 0, and beta is kept below ``beta_max``.
-
-    $$
-    \beta_t = \min\Big(1 - \frac{f(t)}{f(t-1)},\ \beta_{\max}\Big), \qquad
-    f(t) = \cos^2\Big(\frac{t/T + s}{1 + s}\cdot\frac{\pi}{2}\Big)
-    $$
-
-    With $a$ and $b$ the angles at t and t - 1 and $m$ half-way between them, the code uses
-    $1 - \cos^2 a / \cos^2 b = 2 \sin m \cos m\,\sin(a - b)/\cos^2 b$, where no digits cancel.
-    """
-    turn, t = math.pi / 2 / (1 + s), np.arange(1, T + 1)
-    # A cosine is taken as the sine of what is missing to a right angle: exact where it comes near 0.
-    sin_m, cos_m = np.sin(turn * ((t - 0.5) / T + s)), np.sin(turn * ((T - t + 0.5) / T))
-    beta = 2 * sin_m * cos_m * np.sin(turn / T) / np.sin(turn * ((T - t + 1) / T)) ** 2
-    return Schedule(np.minimum(beta, beta_max))
-
-
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "linear": linear,
-    "scaled_linear": scaled_linear,
-    "proportional": proportional,
-    "cosine": cosine,
-}
-"""The named schedules, for a command line or a saved configuration."""
-
-
-def schedule(name: str, T: int = 1000) -> Schedule:
-    """The schedule of a name, with its published settings.
-
-    Raises:
-        ValueError: when the name is not one of `SCHEDULES`.
-    """
-    check_name("schedule", name, SCHEDULES)
-    return SCHEDULES[name](T)
-
-
-@equation("Lin et al. 2023, Alg. 1", where={"schedule.T": "[2, inf)"}, unproved="schedule")
-def zero_terminal_snr(schedule: Schedule) -> Schedule:
-    r"""Shift and stretch the square roots of alpha_bar so that nothing of the picture is left at T.
+@equation("Ho et al. 2020, Sec. 3.3", derived_from=[to_unit_range], unproved="rounds")
+def from_unit_range(x: Array) -> np.ndarray:
+    r"""Back to pixels: the nearest of 0..255; only here is a finished sample clipped.
 
     $$
-    \sqrt{\bar\alpha_t}' = \sqrt{\bar\alpha_1}\;
-    \frac{\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_T}}{\sqrt{\bar\alpha_1} - \sqrt{\bar\alpha_T}}
-    $$
-
-    The first step stays as it is and the last beta becomes 1. The code works with the falls of the square root from
-    one t to the next, and sums them from the end, so that nothing is lost where they are small.
-    """
-    beta, alpha, _, kept, *_ = schedule.steps
-    fall = (sqrt(kept) * beta / (1 + sqrt(alpha)))[1:]  # sqrt(alpha_bar_{t-1}) - sqrt(alpha_bar_t), for t = 2..T
-    left = np.append(np.cumsum(fall[::-1])[::-1], 0.0)  # sqrt(alpha_bar_t) - sqrt(alpha_bar_T), for t = 1..T
-    return Schedule(np.append(beta[0], fall * (left[:-1] + left[1:]) / left[:-1] ** 2))
-
-
-@equation("Nichol & Dhariwal 2021, Sec. 4", require={"taus must rise": "taus[1:] > taus[:-1]"}, shapes="taus (n)", unproved="schedule")
-def respace(schedule: Schedule, taus: Sequence[int]) -> Schedule:
-    r"""A schedule that visits only some times: the betas between two of them are merged into one.
-
-    $$
-    \beta_i = 1 - \frac{\bar\alpha_{\tau_i}}{\bar\alpha_{\tau_{i-1}}}, \qquad \bar\alpha_{\tau_0} = 1
-    $$
-
-    Raises:
-        ValueError: when the times do not rise or leave 1..T.
-    """
-    last, starts = taus[-1], np.append(0, taus[:-1])
-    merged = -expm1(np.add.reduceat(log1p(-schedule.beta[:last]), starts))
-    return Schedule(merged, alpha=np.multiply.reduceat(schedule.steps.alpha[:last], starts))
-
-
-@equation("Ho et al. 2020, Sec. 2", shapes="beta (T)", unproved="steps")
-def alpha_bar(beta: Array) -> np.ndarray:
-    r"""How much of the variance is still the picture's after t steps: the product of all alphas so far.
-
-    $$
-    \bar\alpha_t = \prod_{s=1}^t (1 - \beta_s), \qquad \bar\alpha_0 = 1
+    p = \operatorname{round}\big(\min(\max(127.5\,(x + 1),\ 0),\ 255)\big)
     $$
 
     Returns:
-        alpha_bar_1..alpha_bar_T.
+        A NumPy array of uint8.
     """
-    return np.cumprod(1 - beta)
-
-
-# One step, and why many steps are one. -------------------------------------------------------------------------------
+    return np.rint(np.clip(127.5 * (to_numpy(x) + 1), 0, 255)).astype(np.uint8)
 
 
 @equation("Kingma & Welling 2014, Sec. 2.4", where={"var": "[0, inf)"})
@@ -304,9 +222,6 @@ def reparameterize(mean: Array, var: Array, noise: Array) -> Array:
     $$
     x = \mu + \sqrt{\sigma^2}\,\epsilon
     $$
-
-    Args:
-        noise: standard normal, broadcastable with ``mean``.
     """
     return mean + sqrt(var) * noise
 
@@ -333,6 +248,61 @@ def diffuse_once(x_prev: Array, noise: Array, step: Step) -> Array:
     return reparameterize(*transition(x_prev, step), noise)
 
 
+@equation("Ho et al. 2020, Sec. 4", unproved="schedule")
+def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
+    r"""The schedule of DDPM: beta grows in equal steps.
+
+    $$
+    \beta_t = \beta_1 + \frac{t-1}{T-1}\,(\beta_T - \beta_1)
+    $$
+    """
+    return Schedule(np.linspace(beta_1, beta_T, T))
+
+
+# Why the sample is shrunk. -------------------------------------------------------------------------------------------
+
+
+@equation("derived here", derived_from=[diffuse_once], where={"var": "[0, inf)"})
+def variance_after(var: Array, step: Step) -> Array:
+    r"""The variance after one step, from the variance before: 1 stays 1.
+
+    $$
+    \sigma_t^2 = \alpha_t\,\sigma_{t-1}^2 + \beta_t
+    $$
+    """
+    return step.alpha * var + step.beta
+
+
+@equation("Song et al. 2021, Eq. 9")
+def brownian(x_0: Array, time: Array) -> Gaussian:
+    r"""Brownian motion, the variance-exploding diffusion: the start is never forgotten, the variance never stops.
+
+    $$
+    q(x_\tau \mid x_0) = \mathcal N\big(x_\tau;\ x_0,\ \tau I\big)
+    $$
+    """
+    return Gaussian(x_0, time)
+
+
+@equation(
+    "Song et al. 2021, Eq. 11",
+    derived_from=[diffuse_once, variance_after],
+    where={"integrated_beta": "[0, inf]"},
+)
+def ornstein_uhlenbeck(x_0: Array, integrated_beta: Array) -> Gaussian:
+    r"""The variance-preserving diffusion, which the forward process discretises: it forgets where it began.
+
+    $$
+    q(x_\tau \mid x_0) = \mathcal N\big(x_\tau;\ e^{-B/2}\,x_0,\ (1 - e^{-B}) I\big), \qquad
+    B = \int_0^\tau \beta(s)\,ds
+    $$
+    """
+    return Gaussian(exp(-integrated_beta / 2) * x_0, -expm1(-integrated_beta))
+
+
+# Why two steps are one, and all of them one jump. --------------------------------------------------------------------
+
+
 @equation("Luo 2022, Eqs. 61-70")
 def merged_variance(var_a: Array, var_b: Array, a: Array, b: Array) -> Array:
     r"""The variance of a weighted sum of two independent noises A and B: variances add, standard deviations do not.
@@ -342,18 +312,6 @@ def merged_variance(var_a: Array, var_b: Array, a: Array, b: Array) -> Array:
     $$
     """
     return a**2 * var_a + b**2 * var_b
-
-
-@equation("Luo 2022, Eqs. 61-70", derived_from=[transition, merged_variance])
-def two_steps(x_prev_prev: Array, step_prev: Step, step: Step) -> Gaussian:
-    r"""Two steps of noising are one: the older noise is shrunk once, and the two variances add.
-
-    $$
-    q(x_t \mid x_{t-2}) = \mathcal N\big(x_t;\ \sqrt{\alpha_t\,\alpha_{t-1}}\,x_{t-2},\ (1-\alpha_t\,\alpha_{t-1}) I\big)
-    $$
-    """
-    var = merged_variance(step_prev.beta, step.beta, a=sqrt(step.alpha), b=1)
-    return Gaussian(sqrt(step.alpha * step_prev.alpha) * x_prev_prev, var)
 
 
 @equation("Billingsley 1995, Sec. 26", where={"var": "[0, inf)"})
@@ -370,7 +328,30 @@ def characteristic_function(u: Array, mean: Array, var: Array) -> Array:
     return exp(1j * u * mean - var * u**2 / 2)
 
 
-# One jump. -----------------------------------------------------------------------------------------------------------
+@equation("Luo 2022, Eqs. 61-70", derived_from=[transition, merged_variance])
+def two_steps(x_prev_prev: Array, step_prev: Step, step: Step) -> Gaussian:
+    r"""Two steps of noising are one: the older noise is shrunk once, and the two variances add.
+
+    $$
+    q(x_t \mid x_{t-2}) = \mathcal N\big(x_t;\ \sqrt{\alpha_t\,\alpha_{t-1}}\,x_{t-2},\ (1-\alpha_t\,\alpha_{t-1}) I\big)
+    $$
+    """
+    var = merged_variance(step_prev.beta, step.beta, a=sqrt(step.alpha), b=1)
+    return Gaussian(sqrt(step.alpha * step_prev.alpha) * x_prev_prev, var)
+
+
+@equation("Ho et al. 2020, Sec. 2", shapes="beta (T)", unproved="steps")
+def alpha_bar(beta: Array) -> np.ndarray:
+    r"""How much of the variance is still the picture's after t steps: the product of all alphas so far.
+
+    $$
+    \bar\alpha_t = \prod_{s=1}^t (1 - \beta_s), \qquad \bar\alpha_0 = 1
+    $$
+
+    Returns:
+        alpha_bar_1..alpha_bar_T.
+    """
+    return np.cumprod(1 - beta)
 
 
 @equation("Ho et al. 2020, Eq. 4", derived_from=[transition, two_steps, characteristic_function, alpha_bar])
@@ -395,7 +376,12 @@ def diffuse(x_0: Array, noise: Array, step: Step) -> Array:
     return reparameterize(*marginal(x_0, step), noise)
 
 
-@equation("VDM, Eqs. 20-22", derived_from=[marginal, merged_variance], where={"step_s.alpha_bar": "(0, 1]"}, require=EARLIER)
+@equation(
+    "VDM, Eqs. 20-22",
+    derived_from=[marginal, merged_variance],
+    where={"step_s.alpha_bar": "(0, 1]"},
+    require=EARLIER,
+)
 def skip(x_s: Array, step_s: Step, step: Step) -> Gaussian:
     r"""From any time s to any later time t.
 
@@ -424,9 +410,10 @@ def path_log_prob(path: Array, schedule: Schedule) -> Array:
     Returns:
         One number in nats: the sum over t and over all coordinates.
     """
-    step = schedule.at(np.arange(1, schedule.T + 1), like=path[1:, ...])
-    mean, var = transition(path[:-1, ...], step)
-    return -(((path[1:, ...] - mean) ** 2 / var + log(2 * math.pi * var)) / 2).sum()
+    step = schedule.at(np.arange(1, schedule.T + 1), like=path[1:])
+    mean, var = transition(path[:-1], step)
+    square = (path[1:] - mean) ** 2
+    return -(square / var + log(2 * math.pi * var)).sum() / 2
 
 
 # What a network may predict, and how each answer gives the others. ---------------------------------------------------
@@ -443,7 +430,7 @@ def predict_x0(x_t: Array, noise: Array, step: Step) -> Array:
     return (x_t - sqrt(step.noise_var) * noise) / sqrt(step.alpha_bar)
 
 
-@equation("DDIM, Eq. 9 solved for the noise", derived_from=[diffuse])
+@equation("DDIM, Eq. 7", derived_from=[diffuse])
 def predict_noise(x_t: Array, x_0: Array, step: Step) -> Array:
     r"""The noise that leads from a clean sample to a noisy one: the jump, solved for the noise.
 
@@ -502,7 +489,7 @@ PREDICTIONS = {
 """Every prediction, by name: ``target(x_0, noise, step)`` and ``x_0(x_t, answer, step)``."""
 
 
-# How much is left, and what kind of diffusion this is. ---------------------------------------------------------------
+# How much is left. ---------------------------------------------------------------------------------------------------
 
 
 @equation("VDM, Eq. 2; Lin et al. 2023, Eq. 5", derived_from=[marginal])
@@ -516,7 +503,7 @@ def snr(step: Step) -> Array:
     return step.alpha_bar / step.noise_var
 
 
-@equation("VDM, Eq. 2; Lin et al. 2023, Eq. 5", derived_from=[snr])
+@equation("VDM, Eq. 5", derived_from=[snr])
 def log_snr(step: Step) -> Array:
     r"""Logarithm of the signal-to-noise ratio; minus infinity where alpha_bar is 0.
 
@@ -528,33 +515,83 @@ def log_snr(step: Step) -> Array:
 
 
 @equation(
-    "VDM, Eq. 5",
-    derived_from=[snr],
+    "derived here",
+    derived_from=[log_snr, skip],
+    where={"step_s.noise_var": "(0, 1]", "step_s.alpha_bar": "(0, 1]"},
     require=EARLIER,
-    where={"step_s.noise_var": "(0, 1]", "step.alpha_bar": "(0, 1]"},
 )
 def log_snr_gain(step: Step, step_s: Step) -> Array:
-    r"""How much the logarithm of the signal-to-noise ratio grows from t back to s.
+    r"""How much the logarithm of the signal-to-noise ratio grows from t back to s; infinite where alpha_bar_t is 0.
 
     $$
-    \log\mathrm{SNR}(s) - \log\mathrm{SNR}(t) = \log\frac{\bar\alpha_s}{1-\bar\alpha_s} - \log\frac{\bar\alpha_t}{1-\bar\alpha_t}
+    \log\mathrm{SNR}(s) - \log\mathrm{SNR}(t)
+    = \log\frac{\bar\alpha_s}{1-\bar\alpha_s} - \log\frac{\bar\alpha_t}{1-\bar\alpha_t}
     $$
 
-    The code takes it from the jump from s to t, where no digits cancel however near s and t are.
+    The code writes it as $\log\frac{1-\bar\alpha_t}{1-\bar\alpha_s} - \log\frac{\bar\alpha_t}{\bar\alpha_s}$ and takes both from the
+    jump from s to t: between two near times no digits cancel.
     """
     jump = step.since(step_s)
-    return log1p(jump.beta * step_s.alpha_bar / step_s.noise_var) - jump.log_alpha
+    more_noise = jump.beta * step_s.alpha_bar / step_s.noise_var
+    return log1p(more_noise) - jump.log_alpha
 
 
-@equation("derived here", derived_from=[diffuse_once, merged_variance], where={"var": "[0, inf)"})
-def variance_after(var: Array, step: Step) -> Array:
-    r"""The variance after one step, from the variance before: 1 stays 1.
+# The other schedules, and their end. ---------------------------------------------------------------------------------
+
+
+@equation("Rombach et al. 2022, released code; Lin et al. 2023, Table 1", unproved="schedule")
+def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012) -> Schedule:
+    r"""The schedule of latent diffusion: the square root of beta grows in equal steps.
 
     $$
-    \sigma_t^2 = \alpha_t\,\sigma_{t-1}^2 + \beta_t
+    \beta_t = \Big(\sqrt{\beta_1} + \frac{t-1}{T-1}\,\big(\sqrt{\beta_T} - \sqrt{\beta_1}\big)\Big)^2
     $$
     """
-    return step.alpha * var + step.beta
+    return Schedule(np.linspace(sqrt(beta_1), sqrt(beta_T), T) ** 2)
+
+
+@equation("Su 2022, part 1, Eq. 18", unproved="schedule")
+def proportional(T: int = 1000, beta_T: float = 0.02) -> Schedule:
+    r"""Beta in proportion to t: close to DDPM's schedule, and easier to sum.
+
+    $$
+    \beta_t = \beta_T\,\frac{t}{T}
+    $$
+    """
+    return Schedule(beta_T * (np.arange(1, T + 1) / T))
+
+
+@equation("Nichol & Dhariwal 2021, Eq. 17", unproved="schedule")
+def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule:
+    r"""The cosine schedule: alpha_bar follows a squared cosine down to 0, and beta is kept below ``beta_max``.
+
+    $$
+    \beta_t = \min\Big(1 - \frac{f(t)}{f(t-1)},\ \beta_{\max}\Big), \qquad
+    f(t) = \cos^2\Big(\frac{t/T + s}{1 + s}\cdot\frac{\pi}{2}\Big)
+    $$
+    """
+    angle = (np.arange(T + 1) / T + s) / (1 + s) * math.pi / 2
+    f = np.cos(angle) ** 2
+    return Schedule(np.minimum(1 - f[1:] / f[:-1], beta_max))
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "linear": linear,
+    "scaled_linear": scaled_linear,
+    "proportional": proportional,
+    "cosine": cosine,
+}
+"""The named schedules, for a command line or a saved configuration."""
+
+
+def schedule(name: str, T: int = 1000) -> Schedule:
+    """The schedule of a name, with its published settings.
+
+    Raises:
+        ValueError: when the name is not one of `SCHEDULES`.
+    """
+    check_name("schedule", name, SCHEDULES)
+    return SCHEDULES[name](T)
 
 
 @equation("derived here", derived_from=[alpha_bar, proportional], where={"beta_T": "number (0, 1)"})
@@ -569,58 +606,46 @@ def log_alpha_bar_limit(T: Array, beta_T: Array) -> Array:
     return -T * ((1 - beta_T) * log1p(-beta_T) + beta_T) / beta_T
 
 
-@equation("Song et al. 2021, Eq. 9")
-def brownian(x_0: Array, time: Array) -> Gaussian:
-    r"""Brownian motion, the variance-exploding diffusion: the start is never forgotten, the variance never stops.
+@equation(
+    "Lin et al. 2023, Alg. 1",
+    where={"schedule.T": "[2, inf)"},
+    require={"schedule must keep something of x_0 until its last step": "schedule.steps.alpha_bar_prev[-1] > 0"},
+    unproved="schedule",
+)
+def zero_terminal_snr(schedule: Schedule) -> Schedule:
+    r"""Shift and stretch the square roots of alpha_bar so that nothing of the picture is left at T.
 
     $$
-    q(x_\tau \mid x_0) = \mathcal N\big(x_\tau;\ x_0,\ \tau I\big)
+    \sqrt{\bar\alpha_t}' = \sqrt{\bar\alpha_1}\;
+    \frac{\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_T}}{\sqrt{\bar\alpha_1} - \sqrt{\bar\alpha_T}}
+    $$
+
+    The first step stays as it is and the last beta becomes 1.
+    """
+    root = sqrt(schedule.steps.alpha_bar)
+    scaled = root[0] * (root - root[-1]) / (root[0] - root[-1])
+    return Schedule.from_alpha_bar(scaled**2)
+
+
+@equation(
+    "Nichol & Dhariwal 2021, Sec. 4",
+    require={
+        "taus must rise": "taus[1:] > taus[:-1]",
+        "schedule must keep something of x_0 at all taus but the last": "schedule.steps.alpha_bar[taus[:-1] - 1] > 0",
+    },
+    shapes="taus (n)",
+    unproved="schedule",
+)
+def respace(schedule: Schedule, taus: Sequence[int]) -> Schedule:
+    r"""A schedule that visits only some times: the betas between two of them are merged into one.
+
+    $$
+    \beta_i = 1 - \frac{\bar\alpha_{\tau_i}}{\bar\alpha_{\tau_{i-1}}}, \qquad \bar\alpha_{\tau_0} = 1
     $$
     """
-    return Gaussian(x_0, time)
-
-
-@equation("Song et al. 2021, Eq. 11", derived_from=[marginal])
-def ornstein_uhlenbeck(x_0: Array, integrated_beta: Array) -> Gaussian:
-    r"""The variance-preserving diffusion, which the forward process discretises: it forgets where it began.
-
-    $$
-    q(x_\tau \mid x_0) = \mathcal N\big(x_\tau;\ e^{-B/2}\,x_0,\ (1 - e^{-B}) I\big), \qquad
-    B = \int_0^\tau \beta(s)\,ds
-    $$
-    """
-    return Gaussian(exp(-integrated_beta / 2) * x_0, -expm1(-integrated_beta))
-
-
-# Pixels. -------------------------------------------------------------------------------------------------------------
-
-
-@equation("Ho et al. 2020, Sec. 3.3")
-def to_unit_range(pixels: Array) -> Array:
-    r"""Pixels 0..255 to [-1, 1], where the noise lives.
-
-    $$
-    x = \frac{p}{127.5} - 1
-    $$
-    """
-    return pixels / 127.5 - 1
-
-
-@equation("Ho et al. 2020, Sec. 3.3", derived_from=[to_unit_range], unproved="rounds")
-def from_unit_range(x: Array) -> np.ndarray:
-    r"""Back to pixels: the nearest of 0..255; only here is a finished sample clipped.
-
-    $$
-    p = \operatorname{round}\big(\min(\max(127.5\,(x + 1),\ 0),\ 255)\big)
-    $$
-
-    Returns:
-        A NumPy array of uint8.
-
-    Raises:
-        ValueError: when ``x`` holds NaN.
-    """
-    return np.rint(np.clip(127.5 * (to_numpy(x) + 1), 0, 255)).astype(np.uint8)
+    kept = np.append(1.0, schedule.steps.alpha_bar[np.subtract(taus, 1)])
+    ratio = kept[1:] / kept[:-1]
+    return Schedule(1 - ratio, alpha=ratio)
 
 
 # The same numbers in other papers' letters, and back. ----------------------------------------------------------------
@@ -635,20 +660,6 @@ class SuCoefficients(NamedTuple):
     beta_bar: Array
 
 
-class VDMCoefficients(NamedTuple):
-    """The letters of VDM, of guidance and of distillation: z_t = alpha x + sigma noise."""
-
-    alpha: Array
-    sigma: Array
-
-
-class EDMCoefficients(NamedTuple):
-    """Karras' letters: x_t = scale (x + sigma noise)."""
-
-    scale: Array
-    sigma: Array
-
-
 @equation("Su 2022, part 1, Eqs. 3 and 6", derived_from=[diffuse_once, diffuse])
 def su_coefficients(step: Step) -> SuCoefficients:
     r"""Su's letters from ours.
@@ -658,7 +669,8 @@ def su_coefficients(step: Step) -> SuCoefficients:
     \bar\alpha_t^{\mathrm S} = \sqrt{\bar\alpha_t}, \quad \bar\beta_t^{\mathrm S} = \sqrt{1-\bar\alpha_t}
     $$
     """
-    return SuCoefficients(sqrt(step.alpha), sqrt(step.beta), sqrt(step.alpha_bar), sqrt(step.noise_var))
+    once = sqrt(step.alpha), sqrt(step.beta)
+    return SuCoefficients(*once, sqrt(step.alpha_bar), sqrt(step.noise_var))
 
 
 @equation("Su 2022, part 1, Eq. 6", derived_from=[su_coefficients])
@@ -694,6 +706,13 @@ def alpha_bar_from_ddim(ddim_alpha: Array) -> Array:
     return ddim_alpha
 
 
+class VDMCoefficients(NamedTuple):
+    """The letters of VDM, of guidance and of distillation: z_t = alpha x + sigma noise."""
+
+    alpha: Array
+    sigma: Array
+
+
 @equation("VDM, Eq. 1", derived_from=[diffuse])
 def vdm_coefficients(step: Step) -> VDMCoefficients:
     r"""VDM's letters from ours.
@@ -705,7 +724,11 @@ def vdm_coefficients(step: Step) -> VDMCoefficients:
     return VDMCoefficients(sqrt(step.alpha_bar), sqrt(step.noise_var))
 
 
-@equation("VDM, Eq. 2", derived_from=[vdm_coefficients])
+@equation(
+    "VDM, Eq. 2",
+    derived_from=[vdm_coefficients],
+    require={"one of vdm_alpha and vdm_sigma must be above 0": "vdm_alpha**2 + vdm_sigma**2 > 0"},
+)
 def alpha_bar_from_vdm(vdm_alpha: Array, vdm_sigma: Array) -> Array:
     r"""Our alpha_bar from VDM's alpha and sigma; dividing makes it right for any scale of theirs.
 
@@ -716,6 +739,13 @@ def alpha_bar_from_vdm(vdm_alpha: Array, vdm_sigma: Array) -> Array:
     return vdm_alpha**2 / (vdm_alpha**2 + vdm_sigma**2)
 
 
+class EDMCoefficients(NamedTuple):
+    """Karras' letters: x_t = scale (x + sigma noise)."""
+
+    scale: Array
+    sigma: Array
+
+
 @equation("Karras et al. 2022, Eq. 4", derived_from=[diffuse], where={"step.alpha_bar": "(0, 1]"})
 def edm_coefficients(step: Step) -> EDMCoefficients:
     r"""Karras' letters from ours: the noise level of the sample before it is scaled.
@@ -724,7 +754,8 @@ def edm_coefficients(step: Step) -> EDMCoefficients:
     s_t = \sqrt{\bar\alpha_t}, \quad \sigma_t^{\mathrm{EDM}} = \sqrt{\frac{1-\bar\alpha_t}{\bar\alpha_t}}
     $$
     """
-    return EDMCoefficients(sqrt(step.alpha_bar), sqrt(step.noise_var / step.alpha_bar))
+    ratio = step.noise_var / step.alpha_bar
+    return EDMCoefficients(sqrt(step.alpha_bar), sqrt(ratio))
 
 
 @equation("Karras et al. 2022, Eq. 4", derived_from=[edm_coefficients])
@@ -742,6 +773,8 @@ def alpha_bar_from_edm(edm_sigma: Array) -> Array:
 def sde_coefficients(step: Step) -> Array:
     r"""How long the score-SDE paper's process must run to be where ours is at t: B, the integral of its beta.
 
+    It is infinite where alpha_bar is 0.
+
     $$
     B = -\log\bar\alpha_t
     $$
@@ -749,7 +782,7 @@ def sde_coefficients(step: Step) -> Array:
     return -step.log_alpha_bar
 
 
-@equation("Song et al. 2021, Eq. 11", derived_from=[sde_coefficients])
+@equation("Song et al. 2021, Eq. 11", derived_from=[sde_coefficients], where={"integrated_beta": "[0, inf]"})
 def alpha_bar_from_sde(integrated_beta: Array) -> Array:
     r"""Our alpha_bar from the score-SDE paper's integral of beta.
 

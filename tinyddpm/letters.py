@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, clipped, exp, expm1, log, log1p, where
+from .arrays import Array, clipped, exp, expm1, is_symbolic, is_tensor, is_traced, log, log1p, to_numpy, where
 
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -46,6 +46,7 @@ class Interval:
             words = f"above {low:g}" if text[0] == "(" else f"at least {low:g}"
         if low == -math.inf:
             words = "finite or minus infinity" if text[0] == "[" else "finite or infinity"
+            words = words if high == math.inf else f"at most {high:g}" if text[-1] == "]" else f"below {high:g}"
         return cls(least, most, words)
 
     @property
@@ -87,7 +88,7 @@ KINDS = {
     "times": "whole numbers",
     "table": "a list or an array of numbers",
     "covariance": "a symmetric matrix, positive definite",
-    "distribution": "probabilities that sum to 1 over the last axis",
+    "distribution": "probabilities that sum to 1 over the last axis, or over all",
     "choice": "one of a few words",
     "function": "a function",
     "object": "an object of a class of the book",
@@ -131,6 +132,10 @@ class _Fields(NamedTuple):
     noise_var_prev: Array
 
 
+SHARE = Interval.read("[0, 1]")
+"""What every number of a step is in: a share of variance."""
+
+
 class Step(_Fields):
     """The numbers that an equation needs at time t: all variances, or shares of variance.
 
@@ -157,29 +162,25 @@ class Step(_Fields):
     ) -> Step:
         """Make a step of six numbers that are not known to be right; `_make` trusts them."""
         made = super().__new__(cls, beta, alpha, alpha_bar, alpha_bar_prev, noise_var, noise_var_prev)
-        if all(isinstance(value, int | float | np.ndarray | np.generic) for value in made):
-            made._check()
+        made._check()
         return made
 
     def _check(self) -> None:
-        values = [np.asarray(value) for value in self]
-        if any(value.dtype.kind not in "iuf" for value in values):
-            raise TypeError(f"step must be made of real numbers, got {self!r}")
-        for name, value in zip(self._fields, values, strict=True):
-            if not np.all((value >= 0) & (value <= 1)):
-                raise ValueError(f"step.{name} must lie in [0, 1], got {value}")
-        if len({value.shape for value in values}) > 1:
-            raise ValueError(f"the fields of step must have one shape, got {[value.shape for value in values]}")
-        beta, alpha, kept, kept_prev, added, added_prev = values
-        slack = 8 * max(np.finfo(v.dtype).eps if v.dtype.kind == "f" else 0.0 for v in values)
-        slack = slack or float(np.finfo(float).eps)
+        fields = zip(self._fields, self, strict=True)
+        read = [found for name, value in fields if (found := _within(f"step.{name}", value, SHARE)) is not None]
+        if len(read) < len(self):
+            return
+        if len({value.shape for value, _ in read}) > 1:
+            raise ValueError(f"the fields of step must have one shape, got {[value.shape for value, _ in read]}")
+        slack = max(1e-12, 8 * max(eps for _, eps in read))
+        beta, alpha, kept, kept_prev, added, added_prev = (value for value, _ in read)
         for what, off in {
             "alpha + beta must be 1": alpha + beta - 1,
             "alpha_bar + noise_var must be 1": kept + added - 1,
             "alpha_bar_prev + noise_var_prev must be 1": kept_prev + added_prev - 1,
             "alpha_bar must be alpha alpha_bar_prev": kept - alpha * kept_prev,
         }.items():
-            if not np.all(np.abs(off) <= max(slack, 1e-12)):
+            if not np.all(np.abs(off) <= slack):
                 raise ValueError(f"{what} in a step, but it is off by {np.abs(off).max():.3g}")
 
     @classmethod
@@ -190,6 +191,7 @@ class Step(_Fields):
             alpha_bar: in [0, 1].
             noise_var: 1 - alpha_bar, where more of its digits are known than subtracting leaves.
         """
+        _within("alpha_bar", alpha_bar, SHARE)
         noise_var = 1 - alpha_bar if noise_var is None else noise_var
         one, zero = 1 + 0 * alpha_bar, 0 * alpha_bar
         return cls(noise_var, alpha_bar, alpha_bar, one, noise_var, zero)
@@ -197,12 +199,15 @@ class Step(_Fields):
     @classmethod
     def from_log_snr(cls, log_snr: Array) -> Step:
         """The jump from x_0 to a signal-to-noise ratio, given as its logarithm."""
-        # 1 / (1 + exp(-l)) loses no digits for l of either sign, and neither does its complement
-        return cls.from_alpha_bar(1 / (1 + exp(-log_snr)), 1 / (1 + exp(log_snr)))
+        _within("log_snr", log_snr, Interval.read("real"))
+        ratio = exp(-abs(log_snr))  # of the smaller share to the larger, so that it cannot overflow
+        less, more = ratio / (1 + ratio), 1 / (1 + ratio)
+        return cls.from_alpha_bar(where(log_snr < 0, less, more), where(log_snr < 0, more, less))
 
     @classmethod
     def from_sigma(cls, sigma: Array) -> Step:
         """The jump from x_0 to a noise level of Karras et al.: the std of the noise where x_0 is not shrunk."""
+        _within("sigma", sigma, Interval.read("[0, 1e150]"))
         return cls.from_alpha_bar(1 / (1 + sigma**2), sigma**2 / (1 + sigma**2))
 
     @property
@@ -218,6 +223,7 @@ class Step(_Fields):
     @classmethod
     def from_log_alpha_bar(cls, log_alpha_bar: Array) -> Step:
         """The jump from x_0 to where this is log alpha_bar: minus the integral of beta, in continuous time."""
+        _within("log_alpha_bar", log_alpha_bar, Interval.read("(-inf, 0]"))
         return cls.from_alpha_bar(exp(log_alpha_bar), -expm1(log_alpha_bar))
 
     @property
@@ -241,19 +247,56 @@ class Step(_Fields):
         """The jump from an earlier time to this one, as one step: its beta is 1 - alpha_bar_t / alpha_bar_s.
 
         Where the other is the time before, it is this step itself, with all its digits. Else beta is the difference of
-        whichever of noise_var and alpha_bar is smaller, over alpha_bar_s, so that no more digits cancel than must.
+        whichever of noise_var and alpha_bar is smaller, over alpha_bar_s, so that no more digits cancel than must; what
+        cancels in float32 is kept by ``schedule.at(t, like=x, since=s)``, which is such a jump already.
         """
         kept, added = earlier.alpha_bar, earlier.noise_var
         alpha, near = self.alpha_bar / kept, (self.noise_var - added) / kept
         far, adjacent = (kept - self.alpha_bar) / kept, kept == self.alpha_bar_prev
         if isinstance(kept, float) and isinstance(self.alpha_bar, float):
-            beta, alpha = (self.beta, self.alpha) if adjacent else (near if self.noise_var < 0.5 else far, alpha)
-        elif hasattr(adjacent, "shape"):
+            if adjacent and added == self.noise_var_prev:
+                return self
+            return Step._make(
+                (near if self.noise_var < 0.5 else far, alpha, self.alpha_bar, kept, self.noise_var, added)
+            )
+        if hasattr(adjacent, "shape"):  # near 1 and near 0 only one of the two numbers tells two times apart
+            adjacent = adjacent & (added == self.noise_var_prev)
             beta = where(adjacent, self.beta, where(self.noise_var < 0.5, near, far))
             alpha = where(adjacent, self.alpha, alpha)
         else:  # symbols
-            beta, alpha = 1 - alpha, alpha
+            beta = 1 - alpha
         return Step._make((beta, alpha, self.alpha_bar, kept, self.noise_var, added))
+
+
+def _within(name: str, value: Any, domain: Interval) -> tuple[np.ndarray, float] | None:
+    """A number or an array as float64, and the precision in which it came; None of what should not be read.
+
+    Raises:
+        TypeError: when it is not a real number or an array of them, or is float16.
+        ValueError: when it is out of the domain.
+    """
+    if is_symbolic(value):
+        return None
+    if is_tensor(value):
+        if is_traced() or value.device.type != "cpu":  # reading it would stall the accelerator
+            return None
+        try:
+            array, dtype = to_numpy(value), str(value.dtype).removeprefix("torch.")
+        except (RuntimeError, NotImplementedError):  # under vmap, or of a fake tensor: there is nothing to read
+            return None
+    else:
+        array = np.asarray(value)
+        dtype = str(array.dtype)
+    if isinstance(value, list | tuple) or array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a real number or an array of them, got {value!r}")
+    if dtype == "float16":
+        raise TypeError(
+            f"{name} must not be float16, in which 1 - alpha_bar near t = 1 is lost: take bfloat16 or float32"
+        )
+    array = array.astype(np.float64)
+    if not np.all((array >= domain.low) & (array <= domain.high)):
+        raise ValueError(f"{name} must {domain.must}, got {array}")
+    return array, 2.0**-7 if dtype == "bfloat16" else float(np.finfo(dtype).eps) if "float" in dtype else 0.0
 
 
 def _log_of(share: Array, rest: Array) -> Array:
@@ -384,7 +427,7 @@ letter("p", "p", "probabilities of what happens, over the last axis", "distribut
 letter("q", "q", "probabilities believed in, over the last axis", "distribution")
 letter("prior", "p(x)", "p(x), shape (n,)", "distribution")
 letter("likelihood", r"p(y \mid x)", "p(y given x), shape (n, m), a row for each x", "distribution")
-letter("joint", "p(x, y)", "p(x, y), shape (n, m), sums to 1", "table", "[0, 1]")
+letter("joint", "p(x, y)", "p(x, y), shape (n, m), sums to 1", "distribution", "all axes")
 letter("axis", "x", "the variable to sum over: 0 for x, 1 for y", "whole", "[0, 1]")
 letter("f", "f", "a function of one number, for arrays", "function", "(x) -> x")
 letter("df", "f'", "its derivative", "function", "(x) -> x")
@@ -429,6 +472,7 @@ letter("field", "f", "a field, for torch tensors; each arrow depends on its own 
 letter("score_field", r"\nabla \log p", "the score at any point", "function", "(x) -> x")
 letter("drift_field", "f", "the drift at any point and time", "function", "(x, time) -> x")
 letter("diffusion_field", "g", "how strong the noise is at any time", "function", "(time) -> number")
+
 letter("predictor", r"\mathrm{predictor}", "takes samples to the time before", "function", "(x) -> x")
 letter("log_prior", r"\log p_T", "the log-density of the noise at the end", "function", "(x) -> x[:-1]")
 letter("step_size", r"\delta", "variance of the noise that a Langevin step adds", domain="[0, inf)")

@@ -78,9 +78,6 @@ def bayes(prior: Array, likelihood: Array) -> np.ndarray:
 
     Returns:
         p(x given y), shape (n, m), every column sums to 1.
-
-    Raises:
-        ValueError: when something that can be seen has probability 0: given the impossible, nothing is known.
     """
     return joint(prior, likelihood) / total_probability(prior, likelihood)
 
@@ -100,8 +97,7 @@ def precision(step: Step) -> Array:
     \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}
     $$
 
-    Raises:
-        ValueError: at t = 1, where the variance is 0 and the precision infinite.
+    At t = 1 the variance is 0 and the precision infinite.
     """
     return step.alpha / step.beta + 1 / step.noise_var_prev
 
@@ -126,7 +122,9 @@ def mean(x_t: Array, x_0: Array, step: Step) -> Array:
                 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t
     $$
     """
-    return (sqrt(step.alpha_bar_prev) * step.beta * x_0 + sqrt(step.alpha) * step.noise_var_prev * x_t) / step.noise_var
+    from_x_0 = sqrt(step.alpha_bar_prev) * step.beta * x_0
+    from_x_t = sqrt(step.alpha) * step.noise_var_prev * x_t
+    return (from_x_0 + from_x_t) / step.noise_var
 
 
 @equation("Ho et al. 2020, Eq. 6", derived_from=[mean, variance])
@@ -151,9 +149,7 @@ def mean_from_noise(x_t: Array, noise: Array, step: Step) -> Array:
     return (x_t - step.beta / sqrt(step.noise_var) * noise) / sqrt(step.alpha)
 
 
-@equation(
-    "Luo 2022, Three Equivalent Interpretations", derived_from=[mean_from_noise], where={"step.alpha": "(0, 1]"}
-)
+@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[mean_from_noise], where={"step.alpha": "(0, 1]"})
 def mean_from_score(x_t: Array, score: Array, step: Step) -> Array:
     r"""The mean of one step back, with the score, the gradient of log q(x_t), in the place of the noise.
 
@@ -174,7 +170,8 @@ def mean_from_velocity(x_t: Array, velocity: Array, step: Step) -> Array:
     \tilde\mu_t = \sqrt{\alpha_t}\,x_t - \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{\sqrt{1-\bar\alpha_t}}\,v
     $$
     """
-    return sqrt(step.alpha) * x_t - sqrt(step.alpha_bar_prev / step.noise_var) * step.beta * velocity
+    pull = sqrt(step.alpha_bar_prev) * step.beta / sqrt(step.noise_var)
+    return sqrt(step.alpha) * x_t - pull * velocity
 
 
 # Which variance? -----------------------------------------------------------------------------------------------------
@@ -206,10 +203,15 @@ def entropy_bounds(step: Step) -> tuple[Array, Array]:
     Returns:
         Both bounds in nats; the lower one is minus infinity at t = 1.
     """
-    return log(2 * math.pi * math.e * variance(step)) / 2, log(2 * math.pi * math.e * step.beta) / 2
+    unit = 2 * math.pi * math.e
+    return log(unit * variance(step)) / 2, log(unit * step.beta) / 2
 
 
-@equation("Nichol & Dhariwal 2021, Eq. 15", derived_from=[variance])
+@equation(
+    "Nichol & Dhariwal 2021, Eq. 15",
+    derived_from=[variance],
+    require={"v must be at most 1 at t = 1, where the smaller variance is 0": "(v <= 1) | (step.noise_var_prev > 0)"},
+)
 def interpolated_variance(v: Array, step: Step) -> Array:
     r"""A learned variance: between the two choices, on a logarithmic scale.
 
@@ -266,7 +268,7 @@ def sampling_step(x_t: Array, x_0: Array, z: Array, step: Step, var: Array) -> A
 @equation(
     "Ho et al. 2020, Alg. 2",
     derived_from=[sampling_step, mean_from_noise],
-    where={"step.alpha": "(0, 1]", "var": "[0, inf)"},
+    where={"step.alpha_bar": "(0, 1]", "var": "[0, inf)"},
 )
 def ancestral_step(x_t: Array, noise: Array, z: Array, step: Step, var: Array, clip: float | None = None) -> Array:
     r"""The same step, as it is printed: from the predicted noise.
@@ -278,8 +280,11 @@ def ancestral_step(x_t: Array, noise: Array, z: Array, step: Step, var: Array, c
 
     With ``clip`` the predicted x_0 is first clipped to [-clip, clip], as in the released code of DDPM.
     """
-    x_0 = forward.predict_x0(x_t, noise, step)
-    return sampling_step(x_t, x_0 if clip is None else clipped(x_0, -clip, clip), z, step, var)
+    if clip is not None:
+        x_0 = clipped(forward.predict_x0(x_t, noise, step), -clip, clip)
+        return sampling_step(x_t, x_0, z, step, var)
+    back = mean_from_noise(x_t, noise, step)
+    return where(step.noise_var_prev == 0, back, reparameterize(back, var, z))
 
 
 @equation("DDIM, Eq. 16", derived_from=[variance], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
@@ -293,10 +298,11 @@ def ddim_sigma(step: Step, step_s: Step, eta: Array) -> Array:
     Returns:
         A standard deviation, not a variance, as in the paper.
     """
-    return eta * sqrt(step_s.noise_var / step.noise_var * step.since(step_s).beta)
+    share = step_s.noise_var / step.noise_var
+    return eta * sqrt(share * step.since(step_s).beta)
 
 
-@equation("DDIM, Eq. 12", derived_from=[ddim_sigma], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
+@equation("DDIM, Eq. 7", derived_from=[ddim_sigma], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
 def ddim_renoise(x_0: Array, noise: Array, z: Array, step: Step, step_s: Step, eta: Array) -> Array:
     r"""The second half of DDIM's step: a predicted x_0 is noised again to s, in part with the noise that it had at t.
 
@@ -306,8 +312,9 @@ def ddim_renoise(x_0: Array, noise: Array, z: Array, step: Step, step_s: Step, e
 
     The code writes $1-\bar\alpha_s-\sigma^2$ as a sum of what is never negative: the difference could round below 0.
     """
-    sigma, same = ddim_sigma(step, step_s, eta), step_s.noise_var / step.noise_var * step.since(step_s).alpha
-    kept = step_s.noise_var * (1 - eta**2 + eta**2 * same)
+    sigma = ddim_sigma(step, step_s, eta)
+    share = step_s.noise_var / step.noise_var * step.since(step_s).alpha
+    kept = step_s.noise_var * (1 - eta**2 + eta**2 * share)
     return sqrt(step_s.alpha_bar) * x_0 + sqrt(kept) * noise + sigma * z
 
 
@@ -325,9 +332,15 @@ def ddim_step(x_t: Array, noise: Array, z: Array, step: Step, step_s: Step, eta:
     + \sqrt{1-\bar\alpha_s-\sigma^2}\,\epsilon + \sigma z
     $$
 
-    It is `ddim_renoise` of the x_0 that the noise predicts.
+    It is `ddim_renoise` of the x_0 that the noise predicts. The code sorts it as Algorithm 2 of DDPM is sorted, since the
+    two parts of the noise nearly cancel in a small step; with eta = 1 the fraction below the noise is beta.
     """
-    return ddim_renoise(forward.predict_x0(x_t, noise, step), noise, z, step, step_s, eta)
+    jump = step.since(step_s)
+    share = step_s.noise_var / step.noise_var * jump.alpha
+    kept = share * (1 - eta**2 + eta**2 * share)
+    gone = jump.beta * (1 + eta**2 * share) / (1 + sqrt(kept))
+    back = (x_t - gone / sqrt(step.noise_var) * noise) / sqrt(jump.alpha)
+    return back + ddim_sigma(step, step_s, eta) * z
 
 
 @equation("DDIM, Eq. 13", derived_from=[ddim_step], require=forward.EARLIER, where={"step_s.alpha_bar": "(0, 1]"})
@@ -342,5 +355,5 @@ def ddim_encode_step(x_s: Array, noise: Array, step_s: Step, step: Step) -> Arra
     The code brings the difference of the two roots to one fraction, where no digits cancel.
     """
     jump = step.since(step_s)
-    gain = jump.beta / (sqrt(step.noise_var) + sqrt(jump.alpha * step_s.noise_var))
-    return sqrt(jump.alpha) * x_s + gain * noise
+    roots = sqrt(step.noise_var) + sqrt(jump.alpha * step_s.noise_var)
+    return sqrt(jump.alpha) * x_s + jump.beta / roots * noise
