@@ -701,13 +701,13 @@ def probability_flow_log_prob(
     Returns:
         Log-densities in nats, shape (...).
     """
-    spread = partial(hutchinson, probe=probe) if probe is not None else divergence
+    spread = divergence if probe is None else partial(hutchinson, probe=probe)
 
     def speed(state: Array, now: float) -> Array:
-        x = state[..., :-1]
-        return joined(drift_field(x, now), spread(lambda x: drift_field(x, now), x))
+        x, field = state[..., :-1], lambda x: drift_field(x, now)
+        return joined(field(x), spread(field, x))
 
-    end = integrate(speed, joined(x, 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
+    *_, end = integrate(speed, joined(x, 0 * x[..., 0]), [0.0, time], tolerance)
     return log_prior(end[..., :-1]) + end[..., -1]
 
 
