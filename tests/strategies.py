@@ -125,6 +125,7 @@ SIZES = {"n": 3, "m": 4, "d": 2, "k": 2, "batch": 3, "channels": 2, "features": 
 FUNCTIONS = {
     "(x) -> x": lambda x, *rest: -x,
     "(x, time) -> x": lambda x, time: -x,
+    "(x, var) -> x": lambda x, var: -x / (1 + var),
     "(x) -> x[:-1]": lambda x: -(x**2).sum(-1) / 2,
     "(x_t, t) -> x_t": lambda x_t, t: 0.5 * x_t,
     "(x_t, t) -> any": lambda x_t, t: 0.5 * x_t,
@@ -220,6 +221,7 @@ def admitted(known, rng, shape=(), like=None):
     schedule, given, special = forward.linear(5, 0.1, 0.3), {}, OWN.get(known.name, dict)()
     for argument in known.arguments:
         said = known.shapes.get(argument.name)
+        said = known.shapes[said] if isinstance(said, str) else said
         own = shape_for(said[0]) if said else shape
         if argument.name in special:
             value = special[argument.name]
@@ -227,7 +229,8 @@ def admitted(known, rng, shape=(), like=None):
             value = SPECIAL[argument.name]()
         elif argument.kind == "step":
             t = {"step_s": 2, "step_u": 4, "step_next": 4}.get(argument.name, 3)
-            value = schedule[t] if like is None or shape == () else schedule.at(t, like=like)
+            plain = like is None or shape == ()
+            value = schedule[t] if plain else schedule.at(t, like=like.reshape(-1)[:1].reshape([1] * len(own)))
         elif argument.kind == "object":
             value = {"Schedule": schedule, "Mixture": mixture.two_classes(), "Chain": chain()}[argument.domain]
         else:

@@ -71,6 +71,13 @@ def sum_dims(x: Array) -> Array:
     return x.reshape(x.shape[0], -1).sum(1) if len(getattr(x, "shape", ())) > 1 else x
 
 
+def log_sum_exp(x: Array) -> Array:
+    """log(sum(exp(x))) over the last axis, without overflow: the largest is taken out of the sum."""
+    xp = array_api_compat.array_namespace(x)
+    top = xp.max(x, axis=-1)
+    return top + log(exp(x - top[..., None]).sum(-1))
+
+
 def minimum(x: Array, y: Array) -> Array:
     """The smaller of the two, element by element."""
     return where(x < y, x, y)
@@ -102,23 +109,39 @@ def stack(arrays: list[Array]) -> Array:
     return array_api_compat.array_namespace(arrays[0]).stack(arrays)
 
 
+def sums_so_far(x: Array) -> Array:
+    """Sums along the first axis, from the empty sum, 0, to that of all."""
+    return array_api_compat.array_namespace(x).cumulative_sum(x, axis=0, include_initial=True)
+
+
+def joined(x: Array, last: Array) -> Array:
+    """Samples with one more number each."""
+    return array_api_compat.array_namespace(x).concat([x, last[..., None]], axis=-1)
+
+
 def times_like(t: int, x: Array) -> Array:
     """A time for each sample of x, as whole numbers on its device."""
     return array_api_compat.array_namespace(x).full(x.shape[:1], t, device=array_api_compat.device(x))
 
 
 def standard_normal(x: Array, rng: Any) -> Array:
-    """Noise in the shape, library and dtype of x and on its device."""
-    if is_tensor(x):
-        return sys.modules["torch"].randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
-    return rng.standard_normal(x.shape).astype(x.dtype)
+    """Noise in the shape, library and dtype of x and on its device, from a generator of NumPy or, for tensors, of torch.
+
+    Raises:
+        TypeError: when it is no generator.
+    """
+    if hasattr(rng, "standard_normal"):
+        return convert(rng.standard_normal(tuple(x.shape)), like=x)
+    if type(rng).__name__ != "Generator" or not is_tensor(x):
+        raise TypeError(f"rng must be a generator of {'NumPy or torch' if is_tensor(x) else 'NumPy'}, got {rng!r}")
+    return sys.modules["torch"].randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
 
 
 def gradient(function: Callable[[Array], Array], x: Array, weight: Array | None = None) -> Array:
     """The gradient of what a function gives, weighted and summed, by torch's autograd, in the library of x.
 
     Raises:
-        TypeError: when the function does not compute with torch.
+        TypeError: when the function does not compute with torch; the message names it.
     """
     import torch  # here, since it takes long to import
 
@@ -126,7 +149,8 @@ def gradient(function: Callable[[Array], Array], x: Array, weight: Array | None 
     with torch.enable_grad():
         value = function(leaf)
     if not getattr(value, "requires_grad", False):
-        raise TypeError(f"the function must compute its result from x by torch alone, got {type(value).__name__}")
+        name = getattr(function, "__name__", "the function")
+        raise TypeError(f"{name} must be computed from x by torch alone, got {type(value).__name__}")
     weight = torch.ones_like(value) if weight is None else convert(weight, like=leaf)
     (slope,) = torch.autograd.grad(value, leaf, grad_outputs=weight)
     return slope if is_tensor(x) else slope.numpy()
@@ -138,7 +162,11 @@ def inner(value: Array) -> Array:
 
 
 def convert(value: Array, like: Array) -> Array:
-    """A number or an array in the library, dtype and device of another."""
+    """A number or an array in the library, dtype and device of another; a tensor keeps its gradient in torch."""
+    if is_tensor(value):
+        if is_tensor(like):
+            return value.to(like)
+        value = to_numpy(value)
     xp = array_api_compat.array_namespace(like)
     return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
 

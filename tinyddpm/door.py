@@ -7,7 +7,8 @@ The body of an equation is its formula and nothing else; what comes in is checke
 - Values: finite and in the domain of the letter. An accelerator's tensors are not read, since that would stall it.
 - Library: all arrays are of one, and arrays of a step have the dtype of the samples.
 - Shapes: every array has as many axes as the sample, each of its length or of length 1, and no other operand may
-  enlarge the sample. A number goes with anything. An equation with other shapes says so, ``"x (..., d), v (..., d)"``.
+  enlarge the sample. A number goes with anything. An equation with other shapes says so, ``"x (..., d), v (..., d)"``,
+  and which arrays have to fit one of these, ``"step fits x"``.
 
 Under SymPy symbols, `torch.compile`, tracing, `vmap` and fake tensors it steps aside. An equation that another one calls
 is not checked again.
@@ -45,8 +46,8 @@ HINTS = {
 """Why a field of a step must be above 0."""
 
 
-Shapes: TypeAlias = tuple[tuple[str, ...], ...]
-"""The shapes that an argument may have, each as the names of its lengths."""
+Shapes: TypeAlias = tuple[tuple[str, ...], ...] | str
+"""The shapes that an argument may have, each as the names of its lengths; or the argument that it has to fit."""
 
 
 class Refused(Exception):
@@ -84,6 +85,8 @@ def words(kind: str, domain: Any, name: str = "") -> list[str]:
         said = "" if kind == "noising" else interval.words
     elif isinstance(domain, tuple):
         said = f"one of {', '.join(domain)}"
+    elif kind == "choice":
+        said = f"one of `{domain}`"
     elif kind == "function":
         said = f"called as ``{name}{domain.partition(' -> ')[0]}``"
     else:
@@ -102,20 +105,32 @@ class Requirement(NamedTuple):
     message: str
     code: Any
     names: tuple[str, ...]
+    of_self: tuple[str, ...]
 
     @classmethod
     def read(cls, message: str, expression: str) -> Requirement:
         """From words and an expression, such as ``"step_s.alpha_bar >= step.alpha_bar"``."""
-        read = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
-        return cls(message, compile(expression, message, "eval"), tuple(sorted(read & LETTERS.keys())))
+        nodes = [*ast.walk(ast.parse(expression))]
+        called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+        read = {node.id for node in nodes if isinstance(node, ast.Name)} - called
+        of_self = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
+        code = compile(expression, message, "eval")
+        return cls(message, code, tuple(sorted(read & LETTERS.keys())), tuple(sorted(of_self)))
 
-    def check(self, given: Mapping[str, Any]) -> None:
-        """Refuse arguments that do not stand as they must; those that should not be read are not."""
-        if any(given.get(name) is None for name in self.names):
+    def check(self, given: Mapping[str, Any], own: Any = None) -> None:
+        """Refuse arguments that do not stand as they must; those that should not be read are not.
+
+        Args:
+            given: the arguments.
+            own: the object whose method it is, ``self`` in the expression.
+        """
+        shown = {name: given.get(name) for name in self.names}
+        shown |= {name: getattr(own, name) for name in self.of_self if name in vars(own)}
+        if any(value is None for value in shown.values()):
             return
-        ends = _ends(eval(self.code, {"shape": _shape}, dict(given)))
+        ends = _ends(eval(self.code, {"shape": _shape}, {**given, "self": own}))
         if ends is not None and not ends[0]:
-            values = ", ".join(f"{name} = {_shown(given[name])}" for name in self.names)
+            values = ", ".join(f"{name} = {_shown(value)}" for name, value in shown.items())
             raise Refused(ValueError(f"{self.message}, got {values}"))
 
 
@@ -157,7 +172,7 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
         )
         if kind == "step" and parameter.name != "step_s":
             fields = (*STEP_ALONE, *(field for field in fields if field[0] != STEP_ALONE[0][0]))
-        optional = parameter.default is None
+        optional = parameter.default is None or "None" in str(parameter.annotation)
         found.append(Argument(parameter.name, letter, kind, domain, optional, fields))
     return found
 
@@ -183,7 +198,7 @@ def guarded(
         highs.append(argument.domain.high if number else argument.fields if step else None)
     if method or shapes or require:
         lows = highs = []
-    count, state = len(highs), _state
+    count, state, checking = len(highs), _state, not any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_traced() or state.inside:
@@ -217,13 +232,14 @@ def guarded(
                 problem = refusal.error
             if problem is not None:  # raised here, so that it has no other frame of ours
                 raise problem
-        state.inside = True
+        state.inside = checking  # options that are handed on are checked where they arrive
         try:
             return function(*args, **kwargs)
         finally:
             state.inside = False
 
     functools.update_wrapper(call, function)
+    call.arguments = known  # type: ignore[attr-defined]
     call.__code__ = call.__code__.replace(co_name=function.__name__)  # so that a profile names the equation
     return call, known
 
@@ -236,6 +252,11 @@ def check_name(name: str, value: str, allowed: Collection[str]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def row(table: Mapping[str, Any], what: Any) -> Any:
+    """The row of a name in a table of the book, or a reader's own row as it is."""
+    return table[what] if isinstance(what, str) else what
 
 
 def check_shape(name: str, value: Any, shape: Sequence[int]) -> Any:
@@ -262,6 +283,20 @@ def check_finite(name: str, value: Any) -> Any:
     if not bool(xp.all(xp.isfinite(value))):
         raise ValueError(f"not finite: {name}")
     return value
+
+
+def check_steps(function: Callable[..., Any], **steps: Step) -> None:
+    """Refuse steps that an equation does not admit, and read nothing else: for inner loops that call it `bare`.
+
+    Raises:
+        ValueError: when a field is 0 that must be above 0 there.
+    """
+    for argument in getattr(function, "arguments", ()):
+        if argument.name in steps:
+            try:
+                _step(argument, steps[argument.name])
+            except Refused as refusal:
+                raise refusal.error from None
 
 
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -295,12 +330,12 @@ def _admit(
     for name, value in given.items():
         given[name] = _value(names[name], value)
     _one_library(given, names)
-    _fitting(given, names, shapes)
+    _fitting(given, names, shapes, *own)
     for argument in known:
-        if argument.kind == "times" and "schedule" in given:
+        if argument.kind == "times" and "schedule" in given and given.get(argument.name) is not None:
             _within_schedule(argument.name, given[argument.name], given["schedule"].T)
     for requirement in requirements:
-        requirement.check({**defaults, **given})
+        requirement.check({**defaults, **given}, *own)
     return (
         (*own, *(given[argument.name] for argument in known[: len(rest)])),
         {name: given.get(name, value) for name, value in kwargs.items()},
@@ -356,7 +391,8 @@ def _number(argument: Argument, value: Any, whole: bool = False) -> Any:
     elif isinstance(value, list | tuple):
         raise Refused(TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: numpy.array makes one"))
     else:
-        raise _refuse(name, "be a number, an array or a tensor", value, TypeError)
+        also = ", or a Step" if argument.kind == "noising" else ""
+        raise _refuse(name, f"be a number, an array or a tensor{also}", value, TypeError)
     if not domain.low <= value <= domain.high:
         raise _refuse(name, domain.must, value)
     return value
@@ -532,6 +568,7 @@ def _function(argument: Argument, value: Any) -> Any:
             _state.inside = outside
         return checked_answer(name, result, args[0], gives)
 
+    answer.__name__ = name  # for messages
     return answer
 
 
@@ -542,7 +579,11 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
         TypeError: when it is no array or number.
         ValueError: when it has another shape.
     """
-    if gives in ("number", "any"):
+    if gives == "any":
+        return result
+    if gives == "number":
+        if _shape(result) != () or not (isinstance(result, numbers.Real) or is_array(result)):
+            raise ValueError(f"{name} must give a number, got {_shown(result)}")
         return result
     if gives == "Gaussian":
         if not isinstance(result, tuple) or len(result) != 2:
@@ -628,10 +669,12 @@ def _one_library(given: dict[str, Any], names: Mapping[str, Argument]) -> None:
 _ELEMENTWISE = ("number", "pixels", "step", "noising")
 
 
-def _fitting(given: Mapping[str, Any], names: Mapping[str, Argument], said: Mapping[str, Shapes]) -> None:
+def _fitting(
+    given: Mapping[str, Any], names: Mapping[str, Argument], said: Mapping[str, Shapes], own: Any = None
+) -> None:
     """Refuse shapes that do not fit, even where they would broadcast."""
     if said:
-        _fitting_as_said(given, said)
+        _fitting_as_said(given, said, getattr(own, "sizes", {}))
     shapes = []
     for name, value in given.items():
         kind = names[name].kind
@@ -661,21 +704,28 @@ def _misfit(arrays: tuple[tuple[str, bool, tuple[int, ...]], ...]) -> str:
 
 
 def read_shapes(text: str) -> dict[str, Shapes]:
-    """From ``"x (..., d), v (..., d) or 0"``, with the alternatives of each in turn."""
+    """From ``"x (..., d), v (..., d) or 0, step fits x"``, with the alternatives of each in turn."""
     found = re.findall(r"(\w+) (\([^)]*\)(?: or (?:\([^)]*\)|0))*)", text)
-    return {
+    shapes: dict[str, Shapes] = {
         name: tuple(tuple(re.findall(r"\.\.\.|[\w+-]+", dims)) if dims != "0" else () for dims in said.split(" or "))
         for name, said in found
     }
+    return {**shapes, **dict(re.findall(r"(\w+) fits (\w+)", text))}
 
 
-def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes]) -> None:
-    """Refuse shapes that are not those of the equation."""
-    sizes: dict[str, Any] = {"T": given["schedule"].T} if "schedule" in given else {}
+def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes], own: Mapping[str, int]) -> None:
+    """Refuse shapes that are not those of the equation, or of the object whose method it is."""
+    sizes: dict[str, Any] = {**own, **({"T": given["schedule"].T} if "schedule" in given else {})}
     for name, alternatives in said.items():
         if name in given and given[name] is not None:
             shape = _shape(given[name])
-            if not any(_matches(shape, dims, sizes) for dims in alternatives):
+            if isinstance(alternatives, str):
+                whole = _shape(given.get(alternatives))
+                fits = len(shape) == len(whole) and all(n in (1, m) for n, m in zip(shape, whole, strict=True))
+                if shape != () and not fits:
+                    must = f"fit {alternatives} {whole}: as many axes, each of its length or of length 1"
+                    raise Refused(ValueError(f"{name} must {must}, got {shape}"))
+            elif not any(_matches(shape, dims, sizes) for dims in alternatives):
                 wanted = " or ".join(f"({', '.join(dims)}{',' if len(dims) == 1 else ''})" for dims in alternatives)
                 known = ", ".join(f"{dim} = {size}" for dim, size in sizes.items() if dim in " ".join(map(" ".join, alternatives)))
                 raise Refused(

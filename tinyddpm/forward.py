@@ -482,9 +482,9 @@ class Prediction(NamedTuple):
 
 
 PREDICTIONS = {
-    "noise": Prediction(lambda x_0, noise, step: noise, bare(predict_x0)),
+    "noise": Prediction(lambda x_0, noise, step: noise, predict_x0),
     "x_0": Prediction(lambda x_0, noise, step: x_0, lambda x_t, x_0, step: x_0),
-    "velocity": Prediction(bare(velocity), bare(x0_from_velocity)),
+    "velocity": Prediction(velocity, x0_from_velocity),
 }
 """Every prediction, by name: ``target(x_0, noise, step)`` and ``x_0(x_t, answer, step)``."""
 
