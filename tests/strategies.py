@@ -99,6 +99,15 @@ def points(draw, count=1):
     return drawn[0] if count == 1 else tuple(drawn)
 
 
+@cache
+def nodes(n, d=1):
+    """Points and weights of a mean over a standard normal of d coordinates (Gauss-Hermite)."""
+    x, weight = np.polynomial.hermite_e.hermegauss(n)
+    points = np.stack(np.meshgrid(*[x] * d, indexing="ij"), -1).reshape(-1, d)
+    weights = np.stack(np.meshgrid(*[weight / weight.sum()] * d, indexing="ij"), -1).reshape(-1, d).prod(-1)
+    return points, weights
+
+
 def seeded(seed):
     """A generator of torch that begins at a seed."""
     return torch.Generator().manual_seed(seed)
@@ -232,7 +241,12 @@ def admitted(known, rng, shape=(), like=None):
             plain = like is None or shape == ()
             value = schedule[t] if plain else schedule.at(t, like=like.reshape(-1)[:1].reshape([1] * len(own)))
         elif argument.kind == "object":
-            value = {"Schedule": schedule, "Mixture": mixture.two_classes(), "Chain": chain()}[argument.domain]
+            value = {
+                "Schedule": schedule,
+                "Mixture": mixture.two_classes(),
+                "Chain": chain(),
+                "Normal": vae_vs_vdm.Normal.standard(2),
+            }[argument.domain]
         else:
             value = value_for(argument, own, rng, like)
         given[argument.name] = value
@@ -249,6 +263,7 @@ def instance(known):
         "Mixture": mixture.ring,
         "LinearVAE": lambda: vae_vs_vdm.LinearVAE(np.ones((2, 2)) + np.eye(2), np.zeros(2), 0.5),
         "Chain": chain,
+        "Linear": lambda: chain().decoder[0],
     }
     owner = known.function.__qualname__.rpartition(".")[0]
     return (made[owner](),) if owner else ()

@@ -17,6 +17,7 @@ is not checked again.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import math
@@ -24,7 +25,7 @@ import numbers
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import array_api_compat
@@ -81,7 +82,9 @@ class Argument(NamedTuple):
 def words(kind: str, domain: Any, name: str = "") -> list[str]:
     """What a domain says, in words for a docstring or a table."""
     interval = Interval.read(domain) if isinstance(domain, str) and _is_interval(kind) else domain
-    if isinstance(interval, Interval):
+    if kind == "covariance":
+        said = f"positive {'' if interval.low > 0 else 'semi'}definite"
+    elif isinstance(interval, Interval):
         said = "" if kind == "noising" else interval.words
     elif isinstance(domain, tuple):
         said = f"one of {', '.join(domain)}"
@@ -130,7 +133,13 @@ class Requirement(NamedTuple):
             return
         ends = _ends(eval(self.code, {"shape": _shape}, {**given, "self": own}))
         if ends is not None and not ends[0]:
-            values = ", ".join(f"{name} = {_shown(value)}" for name, value in shown.items())
+            # of what has a shape, the shape, where that is what the requirement asks for
+            of_shapes = "shape" in self.code.co_names
+            values = ", ".join(
+                f"{name} {_shape(value)}" if of_shapes and (isinstance(value, float) or is_array(value))
+                else f"{name} = {_shown(value)}"
+                for name, value in shown.items()
+            )
             raise Refused(ValueError(f"{self.message}, got {values}"))
 
 
@@ -299,6 +308,19 @@ def check_steps(function: Callable[..., Any], **steps: Step) -> None:
                 raise refusal.error from None
 
 
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Equations called in here are called without their doors: for inner loops that have checked what they pass on.
+
+    What a reader's function calls is checked all the same.
+    """
+    before, _state.inside = _state.inside, True
+    try:
+        yield
+    finally:
+        _state.inside = before
+
+
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     """The equation without its door, for inner loops that have checked already."""
     return getattr(function, "__wrapped__", function)
@@ -330,7 +352,7 @@ def _admit(
     for name, value in given.items():
         given[name] = _value(names[name], value)
     _one_library(given, names)
-    _fitting(given, names, shapes, *own)
+    _fitting(given, names, shapes, [*own, *given.values()])
     for argument in known:
         if argument.kind == "times" and "schedule" in given and given.get(argument.name) is not None:
             _within_schedule(argument.name, given[argument.name], given["schedule"].T)
@@ -601,13 +623,42 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
 
 
 def _covariance(argument: Argument, value: Any) -> np.ndarray:
-    """A covariance matrix in float64."""
-    cov = _table(argument, value)
-    if cov.ndim == 2 and cov.shape[0] == cov.shape[1]:
-        if not np.allclose(cov, cov.T, rtol=1e-9, atol=0):
-            raise _refuse(argument.name, "be a symmetric matrix", value)
-        if np.linalg.eigvalsh(cov)[0] < 0 or not np.any(cov):
-            raise _refuse(argument.name, "be positive definite", value)
+    """A covariance matrix in float64, or 0 where that is a shape it may have."""
+    definite = argument.domain.low > 0
+    if not definite and isinstance(value, float | int) and value == 0:
+        return np.zeros(())
+    try:
+        return check_covariance(argument.name, value, definite)
+    except (TypeError, ValueError) as problem:
+        raise Refused(problem) from None
+
+
+def check_covariance(name: str, value: Any, definite: bool = True) -> np.ndarray:
+    """Refuse what is no covariance matrix, to the precision in which it came; gives it back in float64.
+
+    Raises:
+        TypeError: when it is not made of numbers.
+        ValueError: when it is not square, finite, symmetric, and positive definite or semidefinite.
+    """
+    kind = f"a positive {'' if definite else 'semi'}definite matrix"
+    try:
+        given = to_numpy(value) if is_tensor(value) else np.asarray(value)
+        if given.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {kind}, got {_shown(value)}") from None
+    cov = given.astype(np.float64)
+    if cov.ndim != 2 or cov.shape[0] != cov.shape[1]:
+        raise ValueError(f"{name} must be {kind}, got {_shown(cov)}")
+    if not np.isfinite(cov).all():
+        raise ValueError(f"{name} must be finite, got {_shown(cov)}")
+    precision = np.finfo(given.dtype).eps if given.dtype.kind == "f" else np.finfo(np.float64).eps
+    slack = max(1e-9, 4 * len(cov) * precision) * abs(cov).max(initial=0.0)
+    if not np.all(abs(cov - cov.T) <= slack):
+        raise ValueError(f"{name} must be a symmetric matrix, got {_shown(cov)}")
+    least = np.linalg.eigvalsh(cov)[0] if cov.size else math.inf
+    if not (least > 0 if definite else least >= -slack):
+        raise ValueError(f"{name} must be {kind}, got {_shown(cov)}")
     return cov
 
 
@@ -670,11 +721,12 @@ _ELEMENTWISE = ("number", "pixels", "step", "noising")
 
 
 def _fitting(
-    given: Mapping[str, Any], names: Mapping[str, Argument], said: Mapping[str, Shapes], own: Any = None
+    given: Mapping[str, Any], names: Mapping[str, Argument], said: Mapping[str, Shapes], objects: Sequence[Any]
 ) -> None:
     """Refuse shapes that do not fit, even where they would broadcast."""
     if said:
-        _fitting_as_said(given, said, getattr(own, "sizes", {}))
+        known = {name: size for value in objects for name, size in getattr(value, "sizes", {}).items()}
+        _fitting_as_said(given, said, known)
     shapes = []
     for name, value in given.items():
         kind = names[name].kind
@@ -714,7 +766,7 @@ def read_shapes(text: str) -> dict[str, Shapes]:
 
 
 def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes], own: Mapping[str, int]) -> None:
-    """Refuse shapes that are not those of the equation, or of the object whose method it is."""
+    """Refuse shapes that are not those of the equation, or of the objects that know sizes."""
     sizes: dict[str, Any] = {**own, **({"T": given["schedule"].T} if "schedule" in given else {})}
     for name, alternatives in said.items():
         if name in given and given[name] is not None:

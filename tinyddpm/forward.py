@@ -16,7 +16,7 @@ import array_api_compat
 import numpy as np
 
 from .arrays import Array, exp, expm1, is_tensor, log, log1p, sqrt, to_numpy
-from .door import bare, check_name
+from .door import check_name
 from .equation import equation
 from .letters import Gaussian as Gaussian
 from .letters import Step as Step

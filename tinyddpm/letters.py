@@ -87,7 +87,7 @@ KINDS = {
     "whole": "a whole number",
     "times": "whole numbers",
     "table": "a list or an array of numbers",
-    "covariance": "a symmetric matrix, positive definite",
+    "covariance": "a symmetric matrix; its domain is that of the eigenvalues",
     "distribution": "probabilities that sum to 1 over the last axis, or over all",
     "choice": "one of a few words",
     "function": "a function",
@@ -390,6 +390,7 @@ letter("model", "f_\\theta", "the network", "function", "(x_t, t) -> x_t", elsew
 letter("reverse_model", "p_\\theta", "the reverse model", "function", "(x_t, step) -> Gaussian")
 letter("w", "w", "strength of guidance: 0 for none", elsewhere="`guidance_scale` - 1 (diffusers)")
 letter("gamma", r"\gamma", "strength of guidance: 0 for none, 1 for Bayes' rule")
+letter("snr_cap", r"\gamma", "the largest weight of an error in x_0", domain="(0, inf)", elsewhere="`snr_gamma` (diffusers)")
 letter("classifier_grad", r"\nabla_x \log p(y \mid x)", "the gradient of the classifier's log-probability of y")
 
 section("Means and variances")
@@ -417,9 +418,10 @@ letter(
 letter("v", "v", "which variance: 0 for the smaller, 1 for the larger", elsewhere="`model_var_values` (diffusers)")
 letter("eta", r"\eta", "how much of the noise is fresh", domain="[0, 1]", elsewhere="`eta` (diffusers)")
 letter("clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", kind="scalar", domain="(0, inf)")
-letter("cov", r"\Sigma", "a covariance matrix", "covariance")
-letter("cov_q", r"\Sigma_q", "covariance of q", "covariance")
-letter("cov_p", r"\Sigma_p", "covariance of p", "covariance")
+letter("cov", r"\Sigma", "a covariance matrix", "covariance", "(0, inf)")
+letter("cov_q", r"\Sigma_q", "covariance of q", "covariance", "(0, inf)")
+letter("cov_p", r"\Sigma_p", "covariance of p", "covariance", "(0, inf)")
+letter("normal", r"\mathcal N(m, S)", "a normal distribution of vectors", "object", "Normal")
 
 section("Probabilities and bounds")
 

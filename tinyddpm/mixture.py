@@ -128,6 +128,9 @@ class Mixture:
         pulls = (means - x[..., None, :]) / variances[..., None]
         return (self.responsibilities(x)[..., None] * pulls).sum(-2)
 
+    def __repr__(self) -> str:
+        return f"Mixture(weights {tuple(self.weights.shape)}, means {tuple(self.means.shape)})"
+
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw n samples, shape (n, d), from a mixture without batch dimensions."""
         weights, means, variances = (np.asarray(parameter) for parameter in self._parameters)

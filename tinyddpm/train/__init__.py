@@ -211,6 +211,9 @@ def halves(answer: Array, channels: int) -> tuple[Array, Array]:
 
 
 # Algorithm 2 and its kin, and then the measures of quality.
+from .metrics import frechet_distance as frechet_distance  # noqa: E402
+from .metrics import nearest_neighbours as nearest_neighbours  # noqa: E402
+from .metrics import sliced_wasserstein as sliced_wasserstein  # noqa: E402
 from .samplers import SAMPLERS as SAMPLERS  # noqa: E402
 from .samplers import encode as encode  # noqa: E402
 from .samplers import interpolate as interpolate  # noqa: E402
@@ -218,6 +221,3 @@ from .samplers import sample as sample  # noqa: E402
 from .samplers import sample_path as sample_path  # noqa: E402
 from .samplers import second_order_step as second_order_step  # noqa: E402
 from .samplers import visited_times as visited_times  # noqa: E402
-from .metrics import frechet_distance as frechet_distance  # noqa: E402
-from .metrics import nearest_neighbours as nearest_neighbours  # noqa: E402
-from .metrics import sliced_wasserstein as sliced_wasserstein  # noqa: E402
