@@ -57,7 +57,7 @@ def test_numbers_are_places_in_the_chapter():
     assert [book.find(name).number for name in names] == [f"2.{place}" for place in range(1, len(names) + 1)]
     assert book.find("forward.to_unit_range").number == "1.1"
     assert book.find("train.time_embedding").number == "6.1"
-    assert book.find("mixture.Mixture.log_prob").number == "M.1"
+    assert book.find("mixture.Mixture.log_joint").number == "M.1"
 
 
 def plain(x):
@@ -148,7 +148,7 @@ def described(x, beta):
 
 def test_a_docstring_gets_the_missing_arguments_and_keeps_the_rest():
     text = book.equation("Ho et al. 2020")(described).__doc__
-    tail = "    x: over two\n        lines.\n    beta: beta_1..beta_T, in [0, 1]\n\nReturns:\n    The double.\n\nRaises:\n"
+    tail = "    x: over two\n        lines.\n    beta: beta_1..beta_T; in [0, 1]\n\nReturns:\n    The double.\n\nRaises:\n"
     assert text.endswith(f"\nArgs:\n{tail}    ValueError: never.\n"), text
 
 

@@ -88,7 +88,7 @@ def test_the_reader_of_imports_sees_what_is_there():
     assert ("tinyddpm.train.metrics", True) in IMPORTS["tinyddpm.train"]
     assert ("tinyddpm.train.machine", False) in IMPORTS["tinyddpm.cli"]
     assert ("tinyddpm.equation", True) in IMPORTS["tinyddpm"]
-    assert ("torch", False) in IMPORTS["tinyddpm.elbo"] and ("numpy", True) in IMPORTS["tinyddpm.elbo"]
+    assert ("torch", False) in IMPORTS["tinyddpm.arrays"] and ("numpy", True) in IMPORTS["tinyddpm.elbo"]
     assert {("experiments", "train"), ("langevin", "forward"), ("__main__", "cli")} <= ROOMS
 
 

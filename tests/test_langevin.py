@@ -896,7 +896,7 @@ STILL = (lambda x, t: 0 * x, lambda t: 1.0)
         (ValueError, ["times", "at least two"], lambda: langevin.brownian_path([0.0], np.ones((0, 1)))),
         (ValueError, ["times", "nan"], lambda: langevin.heun(STILL[0], X, [0.0, math.nan])),
         (ValueError, ["z", "(n, ...)", "n = 2", "(3, 1)"], lambda: langevin.brownian_path([0.0, 1.0, 2.0], np.ones((3, 1)))),
-        (ValueError, ["path", "two states", "[[1.0, 1.0]]"], lambda: langevin.quadratic_variation(np.ones((1, 2)))),
+        (ValueError, ["path", "two states", "(1, 2)"], lambda: langevin.quadratic_variation(np.ones((1, 2)))),
         (ValueError, ["rate", "at least 0", "-1"], lambda: langevin.vp_drift(0.3, -1.0)),
         (ValueError, ["rate", "at least 0", "nan"], lambda: langevin.vp_diffusion(math.nan)),
         (ValueError, ["growth", "at least 0", "-1"], lambda: langevin.ve_diffusion(0.3, 0.1, -1.0)),

@@ -136,7 +136,7 @@ class Requirement(NamedTuple):
             # of what has a shape, the shape, where that is what the requirement asks for
             of_shapes = "shape" in self.code.co_names
             values = ", ".join(
-                f"{name} {_shape(value)}" if of_shapes and (isinstance(value, float) or is_array(value))
+                f"{name} of shape {_shape(value)}" if of_shapes and (isinstance(value, float) or is_array(value))
                 else f"{name} = {_shown(value)}"
                 for name, value in shown.items()
             )
