@@ -120,6 +120,10 @@ class Requirement(NamedTuple):
         code = compile(expression, message, "eval")
         return cls(message, code, tuple(sorted(read & LETTERS.keys())), tuple(sorted(of_self)))
 
+    def holds(self, given: dict[str, Any]) -> bool:
+        """Whether it holds for plain numbers."""
+        return bool(eval(self.code, {"shape": _shape}, given))
+
     def check(self, given: Mapping[str, Any], own: Any = None) -> None:
         """Refuse arguments that do not stand as they must; those that should not be read are not.
 
@@ -198,42 +202,13 @@ def guarded(
     requirements = [Requirement.read(message, expression) for message, expression in require.items()]
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     admit = functools.partial(_admit, known, read_shapes(shapes), requirements, defaults, method)
-    # What the quick way admits: floats within bounds, and steps of floats. Anything else takes the long way.
-    lows: list[Any] = []
-    highs: list[Any] = []
-    for argument in known:
-        number, step = argument.kind in ("number", "scalar", "pixels"), argument.kind == "step"
-        lows.append(argument.domain.low if number else math.inf)
-        highs.append(argument.domain.high if number else argument.fields if step else None)
-    if method or shapes or require:
-        lows = highs = []
-    count, state, checking = len(highs), _state, not any(p.kind is p.VAR_KEYWORD for p in parameters)
+    plain = _quick_look(known, requirements) if not (method or shapes) else lambda args, kwargs: False
+    state, checking = _state, not any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_traced() or state.inside:
             return function(*args, **kwargs)
-        quick = len(args) <= count and not kwargs
-        if quick:
-            for value, low, high in zip(args, lows, highs, strict=False):
-                kind = type(value)
-                if kind is float:
-                    if not low <= value or high is None or type(high) is tuple or not value <= high:
-                        quick = False
-                        break
-                elif kind is Step and type(high) is tuple:
-                    for index, least in high:
-                        field = value[index]
-                        if type(field) is not float or field < least:
-                            quick = False
-                            break
-                    if type(value[0]) is not float:
-                        quick = False
-                    if not quick:
-                        break
-                else:
-                    quick = False
-                    break
-        if not quick:
+        if not plain(args, kwargs):
             problem: Exception | None = None
             try:
                 args, kwargs = admit(args, kwargs)
@@ -324,6 +299,56 @@ def unchecked() -> Iterator[None]:
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     """The equation without its door, for inner loops that have checked already."""
     return getattr(function, "__wrapped__", function)
+
+
+# The quick way: floats within bounds and steps of floats, which need no other look. -----------------------------------
+
+
+def _quick_look(
+    known: Sequence[Argument], requirements: Sequence[Requirement]
+) -> Callable[[tuple[Any, ...], dict[str, Any]], bool]:
+    """Whether all that is given is plain, and as it must be; what is not goes the long way."""
+    rows = tuple(_plain_row(argument) for argument in known)
+    names = tuple(argument.name for argument in known)
+    by_name = dict(zip(names, rows, strict=True))
+
+    def plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        if len(args) > len(rows):
+            return False
+        pairs: Any = zip(args, rows, strict=False)
+        if kwargs:
+            pairs = (*pairs, *((value, by_name.get(name, _NEVER)) for name, value in kwargs.items()))
+        for value, (low, high, fields) in pairs:
+            kind = type(value)
+            if kind is float:
+                if not low <= value <= high:
+                    return False
+            elif kind is Step and fields:
+                for index, least in fields:
+                    field = value[index]
+                    if type(field) is not float or not field >= least:
+                        return False
+            else:
+                return False
+        if not requirements:
+            return True
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        return len(given) == len(rows) and all(requirement.holds(given) for requirement in requirements)
+
+    return plain
+
+
+_NEVER = (math.inf, -math.inf, ())
+"""The row of what is never plain."""
+
+
+def _plain_row(argument: Argument) -> tuple[float, float, tuple[tuple[int, float], ...]]:
+    """The bounds of a float, or the fields of a step and what is the least that each may be."""
+    if argument.kind in ("number", "scalar", "pixels"):
+        return argument.domain.low, argument.domain.high, ()
+    if argument.kind == "step":
+        return math.inf, -math.inf, argument.fields or ((0, 0.0),)
+    return _NEVER
 
 
 # The long way. -------------------------------------------------------------------------------------------------------
