@@ -143,7 +143,7 @@ class Schedule:
         if np.any(since >= t):
             raise ValueError(f"since must be before t, got {since.tolist()} and {t.tolist()}")
         columns = [np.append(first, column) for first, column in zip(_CLEAN, self.steps, strict=True)]
-        start = Step._make(column[since] for column in columns)
+        start = Step._make(column[np.broadcast_to(since, t.shape)] for column in columns)
         if np.any(start.alpha_bar == 0):
             raise ValueError(f"since must be a time at which something of x_0 is left, got {since.tolist()}")
         return Step._make(column[t] for column in columns).since(start)
