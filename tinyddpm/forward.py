@@ -643,7 +643,7 @@ def respace(schedule: Schedule, taus: Sequence[int]) -> Schedule:
     \beta_i = 1 - \frac{\bar\alpha_{\tau_i}}{\bar\alpha_{\tau_{i-1}}}, \qquad \bar\alpha_{\tau_0} = 1
     $$
     """
-    kept = np.append(1.0, schedule.steps.alpha_bar[np.subtract(taus, 1)])
+    kept = np.append(1.0, schedule.steps.alpha_bar[np.asarray(taus) - 1])
     ratio = kept[1:] / kept[:-1]
     return Schedule(1 - ratio, alpha=ratio)
 
