@@ -104,7 +104,8 @@ class Schedule:
             t: whole numbers in 1..T, one for each sample of ``like``, or a single one for all.
             like: floating-point samples, shape (batch, ...); gives the library, the dtype and the device.
             since: if given, the steps jump from these earlier times to t, as `Step.since` does, but with all digits
-                that float64 has; 0 for a jump from x_0. One for each t, or a single one for all.
+                that float64 has; 0 for a jump from x_0. One for each t, or a single one for all. They are computed on
+                the CPU, so an accelerator is waited for.
 
         Raises:
             TypeError: when ``t`` is not of whole numbers or ``like`` is not floating point.
@@ -179,9 +180,12 @@ _CLEAN = (0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
 def _numbers(name: str, value: Array) -> np.ndarray:
     """A list of at least one number, as float64."""
     try:
-        array = np.array(to_numpy(value), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a list of numbers, got {value!r}") from None
+        array = to_numpy(value)
+    except ValueError:  # rows of different lengths
+        array = np.array(value, dtype=object)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a list of numbers, got {value!r}")
+    array = array.astype(np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a list of at least one number, got shape {array.shape}")
     return array
