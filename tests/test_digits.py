@@ -2,7 +2,8 @@
 
 Steps come as a trainer has them, from `schedule.at(t, like=x)`, for a step and for a jump over many. What a coefficient
 should be is computed by the same function from exact betas, in numbers of fifty digits: that the formula is right, other
-tests show. A coefficient is read off with one operand 1 and the others 0.
+tests show. A coefficient is read off with one operand 1 and the others 0. None of this is asked of somebody else's code,
+so these tests concern their equations and do not check them.
 """
 
 import mpmath
@@ -12,7 +13,6 @@ import torch
 
 from tinyddpm import forward, posterior
 from tinyddpm.arrays import to_numpy
-from tinyddpm.checker import checks
 from tinyddpm.letters import Step
 from tinyddpm.mixture import Mixture
 
@@ -83,7 +83,7 @@ for place, (first, name) in enumerate([("x_t", "x_t"), ("x_0", "noise"), ("z", "
 
 def named(table):
     return [
-        pytest.param(coefficient, name, id=f"{name}: {of}", marks=pytest.mark.checks(name))
+        pytest.param(coefficient, name, id=f"{name}: {of}", marks=pytest.mark.concerns(name))
         for (name, of), coefficient in table.items()
     ]
 
@@ -115,7 +115,7 @@ def test_coefficients_in_float32_and_bfloat16(coefficient, name, pairs, schedule
     np.testing.assert_allclose(to_numpy(found), truth, rtol=0.03, atol=0)
 
 
-@checks(forward.log_snr_gain)
+@pytest.mark.concerns("forward.log_snr_gain")
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 @pytest.mark.parametrize("pairs", [NEXT, FAR], ids=["next", "far"])
 def test_the_gain_in_log_snr(pairs, schedule):
@@ -130,7 +130,7 @@ def test_the_gain_in_log_snr(pairs, schedule):
         np.testing.assert_allclose(found.astype(np.float64), np.array(truth, dtype=object).astype(float), rtol=slack)
 
 
-@checks(forward.ornstein_uhlenbeck, forward.sde_coefficients)
+@pytest.mark.concerns("forward.ornstein_uhlenbeck", "forward.sde_coefficients")
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 def test_the_ornstein_uhlenbeck_process(schedule):
     """Its clock from a step, and it from its clock; rounding the clock moves the mean by half of the clock."""
@@ -147,7 +147,7 @@ def test_the_ornstein_uhlenbeck_process(schedule):
     np.testing.assert_allclose(to_numpy(var), [float(step.noise_var) for step in exact], rtol=0.03)
 
 
-@checks(Mixture.diffuse)
+@pytest.mark.concerns("mixture.Mixture.diffuse")
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_diffused_mixture(schedule, dtype):

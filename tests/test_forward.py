@@ -578,7 +578,8 @@ def test_letters_there_and_back(there, back, data, scale):
 # The door. -----------------------------------------------------------------------------------------------------------
 
 EARLY, STEP = forward.linear()[5], forward.linear()[500]
-BLIND = Schedule([0.5, 1.0])[2]
+BLIND, BLIND_BATCH = Schedule([0.5, 1.0])[2], Schedule([0.5, 1.0]).at([2], np.zeros(1))
+AT_FOUR = forward.linear().at([1, 2, 3, 4], np.zeros(4))
 NAN = math.nan
 
 
@@ -598,6 +599,15 @@ NAN = math.nan
         (ValueError, ["beta", "(0, 1]", "1.5", "t = 1"], lambda: Schedule([1.5])),
         (ValueError, ["beta", "(0, 1]", "nan"], lambda: Schedule([NAN])),
         (ValueError, ["beta", "at least one"], lambda: Schedule([])),
+        (ValueError, ["beta", "at least one", "()"], lambda: Schedule(0.5)),
+        (TypeError, ["beta", "list of numbers", "'abc'"], lambda: Schedule("abc")),
+        (TypeError, ["beta", "list of numbers", "'0.5'"], lambda: Schedule(["0.5"])),
+        (TypeError, ["beta", "list of numbers", "True"], lambda: Schedule([True])),
+        (TypeError, ["beta", "list of numbers", "1j"], lambda: Schedule([1j])),
+        (TypeError, ["beta", "list of numbers"], lambda: Schedule([[0.1], [0.1, 0.2]])),
+        (TypeError, ["alpha", "list of numbers"], lambda: Schedule([0.5], alpha=["a"])),
+        (TypeError, ["alpha_bar", "list of numbers", "'a'"], lambda: Schedule.from_alpha_bar("a")),
+        (TypeError, ["like", "array or a tensor", "list"], lambda: forward.linear().at([1], [0.0])),
         (ValueError, ["alpha", "1 - beta"], lambda: Schedule([0.5], alpha=[0.4])),
         (ValueError, ["alpha_bar", "fall"], lambda: Schedule.from_alpha_bar([0.5, 0.6])),
         (ValueError, ["T", "at least 1", "0"], lambda: forward.linear(0)),
@@ -611,11 +621,30 @@ NAN = math.nan
         (ValueError, ["taus", "rise", "[5, 5]"], lambda: forward.respace(forward.linear(), [5, 5])),
         (ValueError, ["taus", "1..1000", "2000"], lambda: forward.respace(forward.linear(), [5, 2000])),
         (TypeError, ["step", "Step", "500"], lambda: forward.marginal(1.0, 500)),
+        (TypeError, ["taus", "whole numbers", "1.5"], lambda: forward.respace(forward.linear(), [1.5])),
+        (ValueError, ["taus", "(n,)", "(1, 2)"], lambda: forward.respace(forward.linear(), [[1, 2]])),
+        (ValueError, ["schedule", "x_0 at all taus"], lambda: forward.respace(Schedule([0.5, 1.0, 0.2]), [2, 3])),
+        (ValueError, ["schedule", "x_0 until its last"], lambda: forward.zero_terminal_snr(Schedule([0.5, 1.0, 0.2]))),
+        (ValueError, ["beta", "[0, 1]", "2.0"], lambda: forward.alpha_bar([2.0, 0.1])),
         (ValueError, ["x_0 (3,)", "noise (2,)"], lambda: forward.diffuse(np.ones(3), np.ones(2), STEP)),
+        (ValueError, ["x_0 (4, 1)", "noise (4,)"], lambda: forward.diffuse(np.ones((4, 1)), np.ones(4), STEP)),
+        (ValueError, ["x_0 (4, 1)", "noise (4,)"], lambda: forward.diffuse(torch.ones(4, 1), torch.ones(4), STEP)),
+        (ValueError, ["x_0 (4, 4)", "step (4,)"], lambda: forward.marginal(np.ones((4, 4)), AT_FOUR)),
+        (TypeError, ["x_0", "list", "numpy.array"], lambda: forward.diffuse([1.0, 2.0], 1.0, STEP)),
         (TypeError, ["x_0", "ndarray", "noise", "Tensor"], lambda: forward.diffuse(np.ones(3), torch.ones(3), STEP)),
         (ValueError, ["var", "at least 0", "-1"], lambda: forward.reparameterize(0.0, -1.0, 1.0)),
         (ValueError, ["var", "at least 0", "nan"], lambda: forward.reparameterize(0.0, NAN, 1.0)),
-        (ValueError, ["alpha_bar", "above 0"], lambda: forward.predict_x0(1.0, 1.0, Schedule([1.0])[1])),
+        (ValueError, ["step.alpha_bar", "above 0"], lambda: forward.predict_x0(1.0, 1.0, BLIND)),
+        (ValueError, ["step.alpha_bar", "above 0"], lambda: forward.predict_x0(np.ones(1), np.ones(1), BLIND_BATCH)),
+        (ValueError, ["step.alpha_bar", "above 0"], lambda: forward.edm_coefficients(BLIND_BATCH)),
+        (ValueError, ["step.beta", "above 0", "t = 0"], lambda: forward.marginal(1.0, EARLY.whole.before)),
+        (ValueError, ["step.beta", "above 0", "t = 0"], lambda: forward.predict_x0(1.0, 1.0, EARLY.whole.before)),
+        (ValueError, ["step_s", "after step"], lambda: forward.log_snr_gain(EARLY, STEP)),
+        (ValueError, ["step_s.noise_var", "above 0"], lambda: forward.log_snr_gain(STEP, EARLY.whole.before)),
+        (ValueError, ["su_alpha_bar", "[0, 1]", "7.0"], lambda: forward.alpha_bar_from_su(7.0)),
+        (ValueError, ["vdm_alpha", "vdm_sigma", "above 0"], lambda: forward.alpha_bar_from_vdm(0.0, 0.0)),
+        (ValueError, ["pixels", "[0, 255]", "300"], lambda: forward.to_unit_range(300)),
+        (ValueError, ["pixels", "[0, 255]", "-1"], lambda: forward.to_unit_range(np.array([-1, 5]))),
         (ValueError, ["step_s", "after step"], lambda: forward.skip(1.0, STEP, EARLY)),
         (ValueError, ["step_s.alpha_bar", "above 0"], lambda: forward.skip(1.0, BLIND, BLIND)),
         (
@@ -625,9 +654,19 @@ NAN = math.nan
         ),
         (ValueError, ["beta_T", "(0, 1)", "1.0"], lambda: forward.log_alpha_bar_limit(10, 1.0)),
         (ValueError, ["time", "at least 0"], lambda: forward.brownian(0.0, -1.0)),
+        (ValueError, ["time", "at least 0"], lambda: forward.brownian(0.0, np.float32(-1.0))),
+        (ValueError, ["integrated_beta", "at least 0"], lambda: forward.ornstein_uhlenbeck(0.0, torch.tensor(-1.0))),
         (ValueError, ["x", "nan"], lambda: forward.from_unit_range(np.array([NAN]))),
     ],
 )
 def test_bad_input_is_refused_by_name(error, words, call):
     with refused(words, error):
         call()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_schedule_of_a_tensor_is_a_schedule():
+    beta = torch.linspace(0.1, 0.2, 4, dtype=torch.float64, requires_grad=True)
+    assert Schedule(beta) == Schedule(beta.detach().numpy()) == Schedule(beta.tolist())
+    assert Schedule.from_alpha_bar(torch.tensor([0.5, 0.25])).beta.tolist() == [0.5, 0.5]
+    assert forward.respace(Schedule(beta), torch.tensor([2, 4])) == forward.respace(Schedule(beta), [2, 4])

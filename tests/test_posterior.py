@@ -437,7 +437,10 @@ def test_encoding_undoes_decoding(jump, x):
 # The door. -----------------------------------------------------------------------------------------------------------
 
 FIRST, STEP = forward.linear()[1], forward.linear()[500]
-BLIND = Schedule([0.5, 1.0])[2]
+BLIND, BLIND_BATCH = Schedule([0.5, 1.0])[2], Schedule([0.5, 1.0]).at([2], np.zeros(1))
+AT_FOUR = forward.linear().at([1, 2, 3, 4], np.zeros(4))
+COLUMN_AND_ROW = np.ones((4, 1)), np.ones(4)
+NAN = math.nan
 
 
 @pytest.mark.parametrize(
@@ -450,7 +453,35 @@ BLIND = Schedule([0.5, 1.0])[2]
         (ValueError, ["joint", "sum to 1"], lambda: posterior.marginalize([[0.5, 0.6]], 0)),
         (ValueError, ["p(y)", "above 0"], lambda: posterior.bayes([1.0], [[1.0, 0.0]])),
         (ValueError, ["step.noise_var_prev", "above 0", "above 1"], lambda: posterior.precision(FIRST)),
+        (ValueError, ["joint", "(n, m)", "(2,)"], lambda: posterior.marginalize([0.5, 0.5], 0)),
+        (ValueError, ["axis", "from 0 to 1", "2"], lambda: posterior.marginalize([[0.5, 0.5]], 2)),
+        (ValueError, ["prior", "at least 0", "nan"], lambda: posterior.bayes([NAN, 1.0], [[1.0], [1.0]])),
         (TypeError, ["step", "Step", "7"], lambda: posterior.variance(7)),
+        (ValueError, ["x_t (4, 1)", "x_0 (4,)"], lambda: posterior.mean(np.ones((4, 1)), np.ones(4), STEP)),
+        (ValueError, ["x_t (4, 4)", "step (4,)"], lambda: posterior.mean(np.ones((4, 4)), np.ones((4, 4)), AT_FOUR)),
+        (ValueError, ["x_t (4, 1)", "noise (4,)"], lambda: posterior.ancestral_step(*COLUMN_AND_ROW, 1.0, STEP, 0.1)),
+        (
+            ValueError,
+            ["x_t (4, 1)", "z (4,)"],
+            lambda: posterior.ancestral_step(COLUMN_AND_ROW[0], *COLUMN_AND_ROW, STEP, 0.1),
+        ),
+        (ValueError, ["x_0", "finite", "nan"], lambda: posterior.mean(1.0, NAN, STEP)),
+        (ValueError, ["x_t", "finite", "inf"], lambda: posterior.mean(torch.tensor([math.inf]), torch.ones(1), STEP)),
+        (ValueError, ["step.alpha", "above 0"], lambda: posterior.mean_from_noise(np.ones(1), np.ones(1), BLIND_BATCH)),
+        (
+            ValueError,
+            ["step.alpha_bar", "above 0"],
+            lambda: posterior.ancestral_step(*np.ones((3, 1)), BLIND_BATCH, 0.1),
+        ),
+        (ValueError, ["step.alpha_bar", "above 0"], lambda: posterior.ancestral_step(1.0, 1.0, 1.0, BLIND, 0.1)),
+        (ValueError, ["step.beta", "above 0"], lambda: posterior.mean_from_noise(1.0, 1.0, FIRST.before)),
+        (ValueError, ["mean_square_score", "negative", "100"], lambda: posterior.analytic_variance(STEP, 100.0)),
+        (ValueError, ["v must be at most 1 at t = 1", "1.5"], lambda: posterior.interpolated_variance(1.5, FIRST)),
+        (ValueError, ["step_s", "after step"], lambda: posterior.ddim_encode_step(1.0, 1.0, STEP, FIRST)),
+        (ValueError, ["step_s", "after step"], lambda: posterior.ddim_renoise(1.0, 1.0, 1.0, FIRST, STEP, 1.0)),
+        (ValueError, ["step_s.alpha_bar", "above 0"], lambda: posterior.ddim_encode_step(1.0, 1.0, BLIND, BLIND)),
+        (ValueError, ["eta", "[0, 1]", "nan"], lambda: posterior.ddim_step(1.0, 1.0, 1.0, STEP, FIRST, NAN)),
+        (ValueError, ["data_var", "at least 0"], lambda: posterior.optimal_variance(STEP, np.float32(-1.0))),
         (ValueError, ["x_t (2,)", "x_0 (3,)"], lambda: posterior.mean(np.ones(2), np.ones(3), STEP)),
         (ValueError, ["alpha", "above 0"], lambda: posterior.mean_from_noise(1.0, 1.0, BLIND)),
         (ValueError, ["alpha", "above 0"], lambda: posterior.mean_from_score(1.0, 1.0, BLIND)),
@@ -473,3 +504,16 @@ def test_bad_input_is_refused_by_name(error, words, call):
 def test_where_nothing_is_left_x0_and_velocity_still_work():
     assert posterior.mean(0.4, 0.7, BLIND) == pytest.approx(math.sqrt(0.5) * 0.7)
     assert posterior.mean_from_velocity(0.4, -0.7, BLIND) == pytest.approx(math.sqrt(0.5) * 0.7)
+
+
+def test_probabilities_in_float32_are_probabilities():
+    """They sum to 1 to the precision in which they come, and so does what is made of them."""
+    rng = np.random.default_rng(0)
+    for n, m in [(3, 10), (50, 7), (2, 1000)]:
+        prior, likelihood = (torch.tensor(rng.normal(size=shape), dtype=torch.float32) for shape in ((n,), (n, m)))
+        prior, likelihood = prior.softmax(-1), likelihood.softmax(-1)
+        for given_prior, given_likelihood in ((prior, likelihood), (prior.numpy(), likelihood.numpy())):
+            joint = posterior.joint(given_prior, given_likelihood)
+            assert_equal(joint.sum(), np.float64(1.0))
+            assert_equal(posterior.marginalize(joint, 0), posterior.total_probability(given_prior, given_likelihood))
+            assert_equal(posterior.bayes(given_prior, given_likelihood).sum(0), np.ones(m))

@@ -104,7 +104,8 @@ class Schedule:
             t: whole numbers in 1..T, one for each sample of ``like``, or a single one for all.
             like: floating-point samples, shape (batch, ...); gives the library, the dtype and the device.
             since: if given, the steps jump from these earlier times to t, as `Step.since` does, but with all digits
-                that float64 has; 0 for a jump from x_0. One for each t, or a single one for all.
+                that float64 has; 0 for a jump from x_0. One for each t, or a single one for all. They are computed on
+                the CPU, so an accelerator is waited for.
 
         Raises:
             TypeError: when ``t`` is not of whole numbers or ``like`` is not floating point.
@@ -143,7 +144,7 @@ class Schedule:
         if np.any(since >= t):
             raise ValueError(f"since must be before t, got {since.tolist()} and {t.tolist()}")
         columns = [np.append(first, column) for first, column in zip(_CLEAN, self.steps, strict=True)]
-        start = Step._make(column[since] for column in columns)
+        start = Step._make(column[np.broadcast_to(since, t.shape)] for column in columns)
         if np.any(start.alpha_bar == 0):
             raise ValueError(f"since must be a time at which something of x_0 is left, got {since.tolist()}")
         return Step._make(column[t] for column in columns).since(start)
@@ -179,9 +180,12 @@ _CLEAN = (0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
 def _numbers(name: str, value: Array) -> np.ndarray:
     """A list of at least one number, as float64."""
     try:
-        array = np.array(to_numpy(value), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a list of numbers, got {value!r}") from None
+        array = to_numpy(value)
+    except ValueError:  # rows of different lengths
+        array = np.array(value, dtype=object)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a list of numbers, got {value!r}")
+    array = array.astype(np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a list of at least one number, got shape {array.shape}")
     return array
@@ -643,7 +647,7 @@ def respace(schedule: Schedule, taus: Sequence[int]) -> Schedule:
     \beta_i = 1 - \frac{\bar\alpha_{\tau_i}}{\bar\alpha_{\tau_{i-1}}}, \qquad \bar\alpha_{\tau_0} = 1
     $$
     """
-    kept = np.append(1.0, schedule.steps.alpha_bar[np.subtract(taus, 1)])
+    kept = np.append(1.0, schedule.steps.alpha_bar[np.asarray(taus) - 1])
     ratio = kept[1:] / kept[:-1]
     return Schedule(1 - ratio, alpha=ratio)
 

@@ -175,8 +175,8 @@ class Step(_Fields):
         slack = max(1e-12, 8 * max(eps for _, eps in read))
         beta, alpha, kept, kept_prev, added, added_prev = (value for value, _ in read)
         for what, off in {
-            "alpha + beta must be 1": alpha + beta - 1,
             "alpha_bar + noise_var must be 1": kept + added - 1,
+            "alpha + beta must be 1": alpha + beta - 1,
             "alpha_bar_prev + noise_var_prev must be 1": kept_prev + added_prev - 1,
             "alpha_bar must be alpha alpha_bar_prev": kept - alpha * kept_prev,
         }.items():

@@ -134,7 +134,7 @@ def one_jump() -> Figure:
     for t, step in enumerate(schedule, start=1):
         x = forward.diffuse_once(x, rng.standard_normal(x.shape), step)
         if t in shown:
-            law = mixture.one_point(-1.4).diffuse(step.alpha_bar)
+            law = mixture.one_point(-1.4).diffuse(step)
             shown[t].hist(x, bins=70, range=(-3.8, 3.4), density=True, color=BLUE, alpha=0.5)
             shown[t].plot(grid, density_of(law, grid), color=ORANGE)
             shown[t].set(xlabel="$x_t$", title=f"after {t} steps")
@@ -191,7 +191,7 @@ def schedules() -> Figure:
         time = np.arange(1, schedule.T + 1) / schedule.T
         style = {"color": colour, "linestyle": (0, (2, 2)) if name == "proportional" else "-"}
         left.plot(np.append(0, time), np.append(1, schedule.steps.alpha_bar), **style)
-        right.plot(time, np.log(forward.snr(schedule.steps)), **style)
+        right.plot(time, forward.log_snr(schedule.steps), **style)
     left.set(xlabel="$t/T$", ylabel=r"$\bar\alpha_t$")
     for row, (name, colour) in enumerate(reversed(COLOURS.items())):
         left.text(1.02, 0.99 - 0.105 * row, name.replace("_", " "), color=colour, ha="right", va="center")
@@ -206,7 +206,7 @@ def steps_spent() -> Figure:
     bins = np.arange(-13, 12)
     for ax, name in zip(axes, ("linear", "cosine"), strict=True):
         steps = forward.schedule(name).steps
-        kept = np.log(forward.snr(steps))
+        kept = forward.log_snr(steps)
         ax.hist(kept, bins=bins, color=COLOURS[name], alpha=0.75)
         lost = np.mean(kept < math.log(0.01))
         ax.axvline(math.log(0.01), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -241,7 +241,7 @@ def _digit(label: int) -> np.ndarray:
 
 def _density(data: mixture.Mixture, schedule: forward.Schedule, t: int, x: np.ndarray) -> np.ndarray:
     """The density of x_t; at t = 0 that of the data."""
-    return density_of(data.diffuse(schedule[t].alpha_bar if t else 1.0), x)
+    return density_of(data.diffuse(schedule[t] if t else 1.0), x)
 
 
 def _circle(begin: float, end: float) -> np.ndarray:

@@ -51,14 +51,14 @@ def _ddim(x: np.ndarray, times: Any, eta: float = 0.0, seed: int = 0) -> Iterato
     rng = np.random.default_rng(seed)
     yield x
     for t, s in pairwise(times):
-        step, kept = SCHEDULE[t], SCHEDULE[s].alpha_bar
-        x = posterior.ddim_step(x, DATA.noise(x, step), rng.standard_normal(x.shape), step.alpha_bar, kept, eta)
+        step, z = SCHEDULE[t], rng.standard_normal(x.shape)
+        x = posterior.ddim_step(x, DATA.noise(x, step), z, step, SCHEDULE[s], eta)
         yield x
 
 
 def _encode(x: np.ndarray, times: Any) -> np.ndarray:
     for s, t in pairwise(times):
-        x = posterior.ddim_encode_step(x, DATA.noise(x, SCHEDULE[s]), SCHEDULE[s].alpha_bar, SCHEDULE[t].alpha_bar)
+        x = posterior.ddim_encode_step(x, DATA.noise(x, SCHEDULE[s]), SCHEDULE[s], SCHEDULE[t])
     return x
 
 
@@ -94,9 +94,8 @@ def counting() -> Figure:
 def product() -> Figure:
     """What is known without x_t, what x_t says, and both together."""
     x_0, x_t, step = 0.7, -0.6, _step(0.6, 0.3)
-    before = Step(*[0.0] * 2, step.alpha_bar_prev, 0.0, step.noise_var_prev, 0.0)
     curves = (
-        (*forward.marginal(x_0, before), BLUE, "from $x_0$:\n$q(x_{t-1}|x_0)$", (1.35, 0.62)),
+        (*forward.marginal(x_0, step.before), BLUE, "from $x_0$:\n$q(x_{t-1}|x_0)$", (1.35, 0.62)),
         (x_t / step.alpha**0.5, step.beta / step.alpha, ORANGE, "from $x_t$:\n$q(x_t|x_{t-1})$", (-1.75, 0.62)),
         (*posterior.posterior(x_t, x_0, step), GREEN, "both: $q(x_{t-1}|x_t,x_0)$", (0.05, 1.02)),
     )
@@ -133,7 +132,7 @@ def variances() -> Figure:
     for data, colour in ((DATA, GREEN), (sharp, BLUE)):
         best = []
         for step in steps:
-            q = data.diffuse(step.alpha_bar)
+            q = data.diffuse(step)
             best.append(posterior.analytic_variance(step, _average(q, lambda x, q=q: q.score(x) ** 2)) / step.beta)
         ax.plot(t, best, color=colour)
     ax.plot(t, [posterior.optimal_variance(s, 1.0) / s.beta for s in steps], color=GREY)
@@ -171,7 +170,7 @@ def how_gaussian() -> Figure:
     u, own, common = np.linspace(-10, 10, 2001), [], []
     for beta in betas:
         step = _step(0.8, beta)
-        q = DATA.diffuse(step.alpha_bar)
+        q = DATA.diffuse(step)
 
         def distance(x: np.ndarray, step: Step = step) -> np.ndarray:
             """KL from the kernel to the Gaussian of its mean and variance, for every x_t."""
@@ -341,7 +340,7 @@ def coming_back() -> Figure:
     error, same = [], []
     for i in t:
         step = SCHEDULE[i]
-        q = DATA.diffuse(step.alpha_bar)
+        q = DATA.diffuse(step)
         error.append(2 * _average(q, lambda x, step=step: DATA.posterior(x, step).var()))
         same.append(_average(q, lambda x, step=step: (DATA.posterior(x, step).weights ** 2).sum(-1)))
     fig, (left, right) = figure(1, 2, height=2.8)
