@@ -117,6 +117,7 @@ SIZES = {"n": 3, "m": 4, "d": 2, "k": 2, "batch": 3, "channels": 2, "features": 
 
 FUNCTIONS = {
     "(x) -> x": lambda x, *rest: -x,
+    "(x) -> fits x": lambda x: -x,
     "(x, time) -> x": lambda x, time: -x,
     "(x) -> x[:-1]": lambda x: -(x**2).sum(-1) / 2,
     "(x_t, t) -> x_t": lambda x_t, t: 0.5 * x_t,
