@@ -606,7 +606,7 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
     if gives == "any":
         return result
     if gives == "number":
-        if _shape(result) != () or not (isinstance(result, numbers.Real) or is_array(result)):
+        if _shape(result) != () or not (isinstance(result, numbers.Real) or is_array(result)) or result != result:
             raise ValueError(f"{name} must give a number, got {_shown(result)}")
         return result
     if gives == "Gaussian":
