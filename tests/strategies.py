@@ -133,6 +133,7 @@ SIZES = {"n": 3, "m": 4, "d": 2, "k": 2, "batch": 3, "channels": 2, "features": 
 
 FUNCTIONS = {
     "(x) -> x": lambda x, *rest: -x,
+    "(x) -> fits x": lambda x: -x,
     "(x, time) -> x": lambda x, time: -x,
     "(x, var) -> x": lambda x, var: -x / (1 + var),
     "(x) -> x[:-1]": lambda x: -(x**2).sum(-1) / 2,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -151,6 +152,41 @@ def test_prior_matching_of_the_vae(rng, d):
     assert_equal(vae_vs_vdm.kl_to_standard_normal(mean.numpy(), var.numpy()), expected.numpy(), atol=1e-14)
 
 
+@checks(vae_vs_vdm.kl_to_standard_normal)
+@pytest.mark.parametrize("excess", [-0.5, -1e-5, -1e-10, 1e-15, 1e-8, 0.03, 7.0])
+@pytest.mark.parametrize("mean", [0.0, 1e-7, 0.4])
+def test_prior_matching_keeps_its_digits_where_the_code_is_nearly_the_prior(excess, mean):
+    """At fifty digits; a dying latent is a quarter of the square of what its variance lacks."""
+    with mpmath.workdps(50):
+        var = 1 + excess
+        exact = (mpmath.mpf(mean) ** 2 + mpmath.mpf(var) - 1 - mpmath.log(mpmath.mpf(var))) / 2
+        single = [mpmath.mpf(float(np.float32(value))) for value in (mean, var)]
+        single = float((single[0] ** 2 + single[1] - 1 - mpmath.log(single[1])) / 2)
+    assert_equal(vae_vs_vdm.kl_to_standard_normal(mean, var), float(exact))
+    arrays = np.full((3, 2), mean), np.full((3, 2), var)
+    assert_equal(vae_vs_vdm.kl_to_standard_normal(*arrays), np.full(3, 2 * float(exact)))
+    for library in (np.asarray, torch.from_numpy):
+        ours = vae_vs_vdm.kl_to_standard_normal(*(library(array.astype(np.float32)) for array in arrays))
+        assert str(ours.dtype).endswith("float32")
+        np.testing.assert_allclose(ours, np.full(3, 2 * single), rtol=1e-6)
+
+
+@checks(vae_vs_vdm.vae_elbo)
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2), (3, 1, 2, 2)])
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor])
+def test_the_bound_of_a_vae_is_likelihood_and_divergence(shape, library):
+    """One number for each sample, with the divergence of torch; and the variance may be one for all."""
+    rng = np.random.default_rng(0)
+    mean, var, seen = rng.normal(size=shape), rng.uniform(0.1, 3, shape), rng.normal(size=shape[:1])
+    torch_kl = kl_divergence(TorchNormal(torch.tensor(mean), torch.tensor(var).sqrt()), TorchNormal(0.0, 1.0))
+    expected = seen - (torch_kl.reshape(*shape[:1], -1).sum(-1) if len(shape) > 1 else torch_kl).numpy()
+    ours = vae_vs_vdm.vae_elbo(*map(library, (seen, mean, var)))
+    assert_equal(ours, library(expected))
+    if len(shape) > 1:
+        same = vae_vs_vdm.vae_elbo(library(seen), library(mean), 0.4)
+        assert_equal(same, vae_vs_vdm.vae_elbo(library(seen), library(mean), library(np.full(shape, 0.4))))
+
+
 @checks(LinearVAE.log_prob)
 @given(known=linear_vaes())
 def test_the_evidence_of_the_linear_vae(known):
@@ -249,6 +285,57 @@ def assembled(sources, steps, sizes):
     return Normal(way @ b, way @ noise @ way.T)
 
 
+@checks(Linear.marginal)
+@given(rng=generators(), k=SIZES, d=SIZES)
+def test_what_a_linear_step_makes_of_a_normal_law(rng, k, d):
+    step, z = a_linear(rng, k, d), a_normal(rng, k)
+    joint = assembled([None, 0], [z, step], [k, d])
+    assert_equal(tuple(step.marginal(z)), (joint.mean[k:], joint.cov[k:, k:]))
+    means = rng.normal(size=(2, 3, k))
+    many = step.marginal(Normal(means, z.cov))
+    assert_equal(many.mean, np.stack([[step.weight @ mean + step.bias for mean in row] for row in means]))
+    point = step.marginal(Normal(z.mean, np.zeros((k, k))))  # of one that is known
+    assert_equal(tuple(point), (step.weight @ z.mean + step.bias, step.cov))
+
+
+@checks(Linear.posterior, Linear.marginal)
+@given(rng=generators(), k=SIZES, d=SIZES)
+def test_a_linear_step_turned_around_is_bayes_rule(rng, k, d):
+    """By conditioning of the joint; and as densities: both ways of telling the pair are one."""
+    step, z = a_linear(rng, k, d), a_normal(rng, k)
+    back = step.posterior(z)
+    joint = assembled([None, 0], [z, step], [k, d])
+    order = [*range(k, k + d), *range(k)]  # y first, which is seen
+    y = rng.normal(size=d)
+    expected = condition(joint.mean[order], joint.cov[np.ix_(order, order)], d, y)
+    assert_equal((back.mean(y), back.cov), tuple(expected), rtol=1e-9, atol=1e-10)
+    assert_equal(back.cov, back.cov.T, atol=1e-14)
+    x = rng.normal(size=k)
+    forth = log_density(x, *z) + log_density(y, step.weight @ x + step.bias, step.cov)
+    seen = log_density(y, *step.marginal(z))
+    assert_equal(forth, seen + log_density(x, back.mean(y), back.cov), rtol=1e-9, atol=1e-9)
+    means = rng.normal(size=(3, k))
+    many = step.posterior(Normal(means, z.cov))
+    for mean, bias in zip(means, many.bias, strict=True):
+        assert_equal(bias, step.posterior(Normal(mean, z.cov)).bias, atol=1e-13)
+
+
+@checks(Linear.posterior)
+@given(known=linear_vaes())
+def test_the_linear_vae_is_the_case_of_a_standard_prior(known):
+    vae, x, _, _ = known
+    back, truth = vae.decoder.posterior(Normal.standard(vae.W.shape[1])), vae.posterior(x)
+    assert_equal((back.mean(x), back.cov), tuple(truth), rtol=1e-9, atol=1e-9)
+
+
+@checks(Linear.posterior)
+def test_what_is_known_is_not_changed_by_what_is_seen():
+    rng = np.random.default_rng(0)
+    step, x = a_linear(rng, 2, 3), rng.normal(size=2)
+    back = step.posterior(Normal(x, np.zeros((2, 2))))
+    assert_equal(tuple(back), (np.zeros((2, 3)), x, np.zeros((2, 2))))
+
+
 class Whole:
     """A chain as a joint Gaussian p(x, z), and a Gaussian q(z given x) for one x."""
 
@@ -273,6 +360,27 @@ class Whole:
     def missing(self):
         """The divergence from q to the true posterior, of all latents at once."""
         return divergence(*self.q, *condition(*self.p, self.d, self.x))
+
+
+@checks(Chain.residuals, Linear.marginal)
+@given(known=chains())
+def test_by_how_much_a_decoder_misses(known):
+    """In the joint law of all latents given x: a linear function of two neighbours."""
+    chain, x = known
+    found = chain.residuals(x)
+    assert len(found) == chain.T
+    for at, one in enumerate(x.reshape(-1, x.shape[-1])):
+        joint = Whole(chain, one).q
+        sizes = np.cumsum([0, *(len(step.bias) for step in chain.encoder)])
+        for t, (up, miss) in enumerate(zip(chain.decoder, found, strict=True)):
+            pick = np.zeros((len(up.bias), sizes[-1]))  # z_{t-1} less the weight times z_t
+            pick[:, sizes[t] : sizes[t + 1]] = -up.weight
+            start = one if t == 0 else 0.0
+            if t:
+                pick[:, sizes[t - 1] : sizes[t]] = np.eye(len(up.bias))
+            expected = start + pick @ joint.mean - up.bias, pick @ joint.cov @ pick.T
+            mean = miss.mean.reshape(-1, len(up.bias))[at]
+            assert_equal((mean, miss.cov), expected, rtol=1e-9, atol=1e-10)
 
 
 def wholes(chain, x, what):
@@ -464,10 +572,11 @@ def bent(**changes):
     return Chain(encoder, chain.decoder, changes.get("prior", chain.prior))
 
 
-def smaller():
-    """From the plane to a line."""
-    rng = np.random.default_rng(0)
-    return Chain([a_linear(rng, 2, 1)], [a_linear(rng, 1, 2)], a_normal(rng, 1))
+def smaller(kept=0):
+    """From the plane to a line, at once or after some steps of a diffusion."""
+    chain, rng = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), np.eye(2)), np.random.default_rng(0)
+    encoder, decoder = [*chain.encoder[:kept], a_linear(rng, 2, 1)], [*chain.decoder[:kept], a_linear(rng, 1, 2)]
+    return Chain(encoder, decoder, a_normal(rng, 1))
 
 
 @checks(vae_vs_vdm.as_vdm)
@@ -475,11 +584,16 @@ def smaller():
     ("words", "chain"),
     [
         (["encoder at t = 1", "2 dimensions", "got 1"], smaller()),
+        (["encoder at t = 3", "2 dimensions", "got 1"], smaller(2)),
         (["encoder at t = 2", "sqrt(1 - beta)"], bent(weight_2=math.sqrt(0.1) * np.array([[1.0, 0.1], [0.0, 1.0]]))),
         (["encoder", "t = 2"], bent(weight_2=-math.sqrt(0.1) * np.eye(2))),
         (["encoder", "t = 1"], bent(weight_1=np.eye(2))),
         (["encoder", "t = 1"], bent(bias_1=np.array([0.0, 1e-6]))),
-        (["encoder", "t = 3"], bent(cov_3=np.diag([0.99, 0.98]))),
+        (["encoder at t = 3", "bias", "1e-06"], bent(bias_3=np.array([1e-6, 0.0]))),
+        (["encoder at t = 3", "weight"], bent(weight_3=-0.1 * np.eye(2))),
+        (["encoder at t = 3", "cov", "0.01"], bent(cov_3=np.diag([0.99, 0.98]))),
+        (["encoder at t = 2", "cov", "0.1"], bent(cov_2=np.array([[0.9, 0.1], [0.1, 0.9]]))),
+        (["encoder at t = 3", "weight"], bent(cov_3=0.98 * np.eye(2))),
         (["beta", "(0, 1]", "1.5 at t = 3"], bent(cov_3=np.diag([1.5, 1.5]), weight_3=np.zeros((2, 2)))),
         (["prior", "N(0, I)"], bent(prior=Normal(np.array([0.0, 1e-6]), np.eye(2)))),
         (["prior", "N(0, I)"], bent(prior=Normal(np.zeros(2), 2 * np.eye(2)))),
@@ -489,6 +603,14 @@ def smaller():
 def test_each_restriction_is_named_when_it_alone_is_broken(words, chain):
     with refused(words):
         vae_vs_vdm.as_vdm(chain)
+
+
+@checks(vae_vs_vdm.as_vdm)
+def test_a_schedule_is_read_in_order():
+    schedule = Schedule([0.3, 0.7, 0.5, 0.99, 0.6])
+    chain = vae_vs_vdm.ideal_chain(schedule, np.zeros(3), np.eye(3))
+    assert_equal(vae_vs_vdm.as_vdm(chain).beta, schedule.beta)
+    assert vae_vs_vdm.as_vdm(chain).T == 5
 
 
 @checks(vae_vs_vdm.as_vdm)
@@ -815,3 +937,21 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
 def test_bad_input_is_refused_by_name(words, call):
     with refused(words):
         call()
+
+
+def test_covariances_are_held_to_the_precision_in_which_they_come():
+    """A product of matrices is symmetric to its rounding, near 0 too; what differs by more is refused."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(8, 8)).astype(np.float32)
+    near = np.float32(1e-6) * np.triu(np.ones((8, 8), np.float32), 1)
+    cov, mean = root @ root.T + np.eye(8, dtype=np.float32), np.zeros(8)
+    for library in (np.asarray, torch.from_numpy):
+        assert np.isfinite(vae_vs_vdm.normal_kl(mean, library(cov + near), mean, np.eye(8)))
+    with refused(["cov_q", "symmetric"]):
+        vae_vs_vdm.normal_kl(mean, (cov + near).astype(np.float64), mean, np.eye(8))
+    with refused(["cov_q", "symmetric"]):
+        vae_vs_vdm.normal_kl(mean, cov + 1000 * near, mean, np.eye(8))
+    almost = np.array([[1.0, 1e-17], [-1e-17, 1.0]])
+    assert_equal(vae_vs_vdm.normal_kl(np.zeros(2), almost, np.zeros(2), EYE), np.float64(0), atol=1e-15)
+    with refused(["cov_q", "matrix"], TypeError):
+        vae_vs_vdm.normal_kl(np.zeros(2), EYE * 1j, np.zeros(2), EYE)

@@ -88,11 +88,12 @@ def log1p_rest(x: Array, one_plus_x: Array) -> Array:
     if is_symbolic(x):
         return log(one_plus_x) - x
     small, near = abs(x) < 0.05, one_plus_x < 0.5
-    rest = 0.0 * x
+    little = clipped(x, -0.05, 0.05)  # elsewhere its powers could overflow
+    rest = 0.0 * little
     for power in range(13, 1, -1):  # the series, for which 0.05^14 is nothing
-        rest = (-1.0) ** (power + 1) / power + x * rest
+        rest = (-1.0) ** (power + 1) / power + little * rest
     far = where(near, log(one_plus_x), log1p(where(near, 0 * x, x))) - x
-    return where(small, x * x * rest, far)
+    return where(small, little * little * rest, far)
 
 
 def log_ndtr(x: Array) -> Array:

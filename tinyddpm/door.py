@@ -629,7 +629,7 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
     if gives == "any":
         return result
     if gives == "number":
-        if _shape(result) != () or not (isinstance(result, numbers.Real) or is_array(result)):
+        if _shape(result) != () or not (isinstance(result, numbers.Real) or is_array(result)) or result != result:
             raise ValueError(f"{name} must give a number, got {_shown(result)}")
         return result
     if gives == "Gaussian":
@@ -641,6 +641,10 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
             raise ValueError(f"the variance of {name} must be above 0, got {_shown(var)}")
         checked_answer(f"the mean of {name}", mean, x, "x")
         return Gaussian(mean, var)
+    if gives == "fits x":
+        if not _fits(_shape(result), _shape(x)):
+            raise ValueError(f"{name} must fit the shape {_shape(x)}, or be 1 long where it does not, got {_shape(result)}")
+        return result
     if gives.startswith("2 "):
         batch, channels, *rest = _shape(x)
         return check_shape(name, result, (batch, 2 * channels, *rest))
@@ -790,6 +794,11 @@ def read_shapes(text: str) -> dict[str, Shapes]:
     return {**shapes, **dict(re.findall(r"(\w+) fits (\w+)", text))}
 
 
+def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether it has as many axes as the whole, each of its length or of length 1."""
+    return len(shape) == len(whole) and all(n in (1, m) for n, m in zip(shape, whole, strict=True))
+
+
 def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes], own: Mapping[str, int]) -> None:
     """Refuse shapes that are not those of the equation, or of the objects that know sizes."""
     sizes: dict[str, Any] = {**own, **({"T": given["schedule"].T} if "schedule" in given else {})}
@@ -798,8 +807,7 @@ def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes], own: 
             shape = _shape(given[name])
             if isinstance(alternatives, str):
                 whole = _shape(given.get(alternatives))
-                fits = len(shape) == len(whole) and all(n in (1, m) for n, m in zip(shape, whole, strict=True))
-                if shape != () and not fits:
+                if shape != () and not _fits(shape, whole):
                     must = f"fit {alternatives} {whole}: as many axes, each of its length or of length 1"
                     raise Refused(ValueError(f"{name} must {must}, got {shape}"))
             elif not any(_matches(shape, dims, sizes) for dims in alternatives):

@@ -200,7 +200,7 @@ def evidence(log_joint: Array, log_posterior: Array) -> Array:
     derived_from=[evidence, kl, jensen_gap],
     where={"log_joint": "table [-inf, inf)", "log_q": "table [-inf, inf)"},
     require={"log_q must be finite where weights are above 0": "(log_q > -1e999) | (weights == 0)"},
-    shapes="log_joint (..., n), log_q (..., n), weights (..., n)",
+    shapes="log_joint (n) or (..., n), log_q (n) or (..., n), weights (n) or (..., n)",
     unproved="outcomes",
 )
 def elbo(log_joint: Array, log_q: Array, weights: Array) -> Array:
@@ -213,7 +213,7 @@ def elbo(log_joint: Array, log_q: Array, weights: Array) -> Array:
 
     Args:
         log_joint: log p(x, z) for every z, shape (..., n).
-        log_q: log q(z), in the same shape.
+        log_q: log q(z), for every z.
         weights: of the mean over q, shape (..., n), summing to 1: q(z) itself where z can be counted, the weights of a
             quadrature, or 1/n for n samples. What has weight 0 does not count.
 
@@ -251,7 +251,7 @@ def joint_log_prob(path: Array, reverse_model: ReverseModel, schedule: Schedule)
     derived_from=[elbo, forward.path_log_prob, joint_log_prob],
     where={"log_q": "table [-inf, inf)", "log_p": "table [-inf, inf)"},
     require={"log_q must be finite where weights are above 0": "(log_q > -1e999) | (weights == 0)"},
-    shapes="log_q (..., n), log_p (..., n), weights (..., n)",
+    shapes="log_q (n) or (..., n), log_p (n) or (..., n), weights (n) or (..., n)",
     unproved="outcomes",
 )
 def vlb(log_q: Array, log_p: Array, weights: Array) -> Array:

@@ -94,7 +94,12 @@ def reparameterized_gradient(
     return slope, slope * noise / (2 * sqrt(var))
 
 
-@equation("Kingma & Welling 2014, Sec. 2.2", derived_from=[elbo.gaussian_log_prob], unproved="function")
+@equation(
+    "Kingma & Welling 2014, Sec. 2.2",
+    derived_from=[gaussian_log_prob],
+    where={"f": "(x) -> fits x"},
+    unproved="function",
+)
 def score_function_gradient(f: Callable[[Array], Array], mean: Array, var: Array, noise: Array) -> tuple[Array, Array]:
     r"""The same gradient without a derivative of f: weigh each sample by how its log-density changes.
 
@@ -105,7 +110,7 @@ def score_function_gradient(f: Callable[[Array], Array], mean: Array, var: Array
     $$
 
     Args:
-        f: any function, differentiable or not.
+        f: any function, differentiable or not; of a vector, with a last axis of length 1.
         noise: standard normal, any shape.
 
     Returns:
@@ -719,9 +724,11 @@ def _check_same(name: str, part: Linear | Normal, wanted: Linear | Normal) -> No
     """Refuse a part of a chain that is not the one of a diffusion model."""
     if len(part[1]) != len(wanted[1]):
         raise ValueError(f"{name} must keep the {len(wanted[1])} dimensions of the data, got {len(part[1])}")
-    if not all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(part, wanted, strict=True)):
-        law = "N(0, I)" if isinstance(wanted, Normal) else "N(sqrt(1 - beta) z, beta I)"
-        raise ValueError(f"{name} must be {law}, got {part}")
+    law = "N(0, I)" if isinstance(wanted, Normal) else "N(sqrt(1 - beta) z, beta I)"
+    for what, a, b in zip(part._fields, part, wanted, strict=True):
+        off = abs(a - b).max()
+        if off > 1e-12:
+            raise ValueError(f"{name} must be {law}, but its {what} is off by {off:.3g}")
 
 
 def _check_noise(left: float, alpha_bar_max: float) -> None:

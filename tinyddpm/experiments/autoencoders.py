@@ -330,7 +330,7 @@ def gradient_variances(model: VAE, x: Tensor, seed: int, draws: int) -> dict[str
             return gaussian_log_prob(one.expand_as(mean), mean, var)
 
         def f(z: Tensor, log_p: Callable[[Tensor], Tensor] = log_p) -> Tensor:
-            return log_p(z)[:, None].expand_as(z)
+            return log_p(z)[:, None]
 
         def df(z: Tensor, log_p: Callable[[Tensor], Tensor] = log_p) -> Tensor:
             with torch.enable_grad():
