@@ -14,6 +14,7 @@ import numpy as np
 
 from . import forward
 from .arrays import Array, convert, exp, inner, is_tensor, log, log_sum_exp, sqrt, to_numpy
+from .door import bare
 from .equation import equation
 from .forward import Schedule, Step
 
@@ -184,7 +185,12 @@ class Mixture:
         var = kept * variances + added
         return _trusted(weights + 0 * var, sqrt(inner(kept)) * means, var)
 
-    @equation("derived here", derived_from=[diffuse, forward.transition], shapes="x_t (..., d), step fits x_t", unproved="components")
+    @equation(
+        "derived here",
+        derived_from=[diffuse, forward.transition],
+        shapes="x_t (..., d), step fits x_t",
+        unproved="components",
+    )
     def bayes(self, x_t: Array, step: Step) -> Mixture:
         r"""Bayes' rule, component by component: where x was before one step of noising, for one who sees it after.
 
@@ -204,7 +210,12 @@ class Mixture:
         means = means + gain[..., None] * (x_t[..., None, :] - expected)
         return _trusted(weights, means, step.beta * variances / seen + 0 * weights)
 
-    @equation("derived here", derived_from=[bayes, forward.marginal], shapes="x_t (..., d), step fits x_t", unproved="components")
+    @equation(
+        "derived here",
+        derived_from=[bayes, forward.marginal],
+        shapes="x_t (..., d), step fits x_t",
+        unproved="components",
+    )
     def posterior(self, x_t: Array, step: Step) -> Mixture:
         r"""The distribution of x_0 for one who sees x_t: all t steps taken as one, and Bayes' rule.
 
@@ -230,7 +241,10 @@ class Mixture:
         return self.posterior(x_t, step).mean()
 
     @equation(
-        "derived here", derived_from=[denoise, forward.predict_noise], shapes="x_t (..., d), step fits x_t", unproved="components"
+        "derived here",
+        derived_from=[denoise, forward.predict_noise],
+        shapes="x_t (..., d), step fits x_t",
+        unproved="components",
     )
     def noise(self, x_t: Array, step: Step) -> Array:
         r"""The best guess of the noise: what a perfect network that predicts noise would say.
@@ -245,7 +259,9 @@ class Mixture:
         """
         return forward.predict_noise(x_t, self.denoise(x_t, step), step)
 
-    @equation("derived here", derived_from=[bayes, diffuse], shapes="x_t (..., d), step fits x_t", unproved="components")
+    @equation(
+        "derived here", derived_from=[bayes, diffuse], shapes="x_t (..., d), step fits x_t", unproved="components"
+    )
     def reverse(self, x_t: Array, step: Step) -> Mixture:
         r"""The true reverse kernel, where x was one step ago for one who sees x_t: a mixture for each sample.
 
@@ -261,18 +277,21 @@ class Mixture:
         r"""The peaks of the density: climb from every mean, and count as one what no valley divides.
 
         A round of the climb is $x \leftarrow \sum_k r_k m_k / v_k \big/ \sum_k r_k / v_k$, which solves score = 0 for fixed
-        responsibilities and never goes down. In one dimension this finds every peak; in more there can, rarely, be
-        others that no mean leads to.
+        responsibilities and never goes down. There can be peaks that no mean leads to: a wide bump between two narrow
+        peaks that stand on its means.
 
         Returns:
             Shape (number of peaks, d), for a mixture without batch dimensions.
         """
-        x = np.asarray(self.means, dtype=np.float64)
-        if x.ndim != 2:
-            raise ValueError(f"only one mixture can be searched at a time, this is a batch of {x.shape[:-2]}")
+        means, variances = (to_numpy(parameter).astype(np.float64) for parameter in (self.means, self.variances))
+        if means.ndim != 2:
+            raise ValueError(f"only one mixture can be searched at a time, this is a batch of {means.shape[:-2]}")
+        x = means
         for _ in range(1000):
-            pull = self.responsibilities(x) / np.asarray(self.variances)
-            x = pull @ self.means / pull.sum(-1, keepdims=True)
+            pull = bare(Mixture.responsibilities)(self, x) / variances
+            before, x = x, pull @ means / pull.sum(-1, keepdims=True)
+            if np.array_equal(before, x):
+                break
         peaks: list[np.ndarray] = []
         for point in x[np.argsort(-self.log_prob(x))]:
             if all(self._valley(point, peak) for peak in peaks):
