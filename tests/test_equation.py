@@ -89,6 +89,30 @@ def test_a_reloaded_module_registers_its_equations_again(tmp_path, monkeypatch):
     assert book.find("notebook_chapter.f").number == "N.1"
 
 
+def described(x, beta):
+    r"""Twice the argument.
+
+    $$ y = 2 x $$
+
+    Args:
+        x: over two
+            lines.
+
+    Returns:
+        The double.
+
+    Raises:
+        ValueError: never.
+    """
+    return 2 * x
+
+
+def test_a_docstring_gets_the_missing_arguments_and_keeps_the_rest():
+    text = book.equation("Ho et al. 2020")(described).__doc__
+    tail = "    x: over two\n        lines.\n    beta: beta_1..beta_T, in [0, 1]\n\nReturns:\n    The double.\n\nRaises:\n"
+    assert text.endswith(f"\nArgs:\n{tail}    ValueError: never.\n"), text
+
+
 @pytest.mark.parametrize(
     ("error", "words", "call"),
     [

@@ -167,7 +167,7 @@ def _with_arguments(text: str, known: Iterable[door.Argument], shapes: str) -> s
     """The docstring with a line for every argument: its own where it has one, else that of the letter."""
     text = inspect.cleandoc(text)
     head, found, tail = text.partition("\nArgs:\n")
-    own, rest = re.match(r"((?:    .*\n?|\n(?=    ))*)(.*)", tail, re.DOTALL).groups() if found else ("", "")  # type: ignore[union-attr]
+    own, rest = re.match(r"((?:    [^\n]*\n?|\n(?=    ))*)(.*)", tail, re.DOTALL).groups() if found else ("", "")  # type: ignore[union-attr]
     if not found:  # before the first other section
         parts = re.split(r"(?m)^(?=(?:Returns|Raises|Yields):$)", text, maxsplit=1)
         head, rest = parts[0].rstrip("\n") + "\n", parts[1] if len(parts) > 1 else ""
