@@ -71,6 +71,8 @@ class Argument(NamedTuple):
             words = [self.domain.words]
         elif isinstance(self.domain, tuple):
             words = [f"one of {', '.join(self.domain)}"]
+        elif self.kind == "choice":
+            words = [f"one of `{self.domain}`"]
         elif self.kind == "function":
             words = [f"called as ``{self.name}{self.domain.partition(' -> ')[0]}``"]
         else:
@@ -170,7 +172,7 @@ def guarded(
         highs.append(argument.domain.high if number else argument.fields if step else None)
     if method or shapes or require:
         lows = highs = []
-    count, state = len(highs), _state
+    count, state, checking = len(highs), _state, not any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if _steps_aside() or state.inside:
@@ -205,13 +207,14 @@ def guarded(
                 problem = None
             if problem is not None:
                 raise problem
-        state.inside = True
+        state.inside = checking  # options that are handed on are checked where they arrive
         try:
             return function(*args, **kwargs)
         finally:
             state.inside = False
 
     functools.update_wrapper(call, function)
+    call.arguments = known  # type: ignore[attr-defined]
     call.__code__ = call.__code__.replace(co_name=function.__name__)  # so that a profile names the equation
     return call, known
 
@@ -230,6 +233,11 @@ def check_name(name: str, value: str, allowed: Collection[str]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def row(table: Mapping[str, Any], what: Any) -> Any:
+    """The row of a name in a table of the book, or a reader's own row as it is."""
+    return table[what] if isinstance(what, str) else what
 
 
 def check_shape(name: str, value: Any, shape: Sequence[int]) -> Any:
@@ -256,6 +264,20 @@ def check_finite(name: str, value: Any) -> Any:
     if not bool(xp.all(xp.isfinite(value))):
         raise ValueError(f"not finite: {name}")
     return value
+
+
+def check_steps(function: Callable[..., Any], **steps: Step) -> None:
+    """Refuse steps that an equation does not admit, and read nothing else: for inner loops that call it `bare`.
+
+    Raises:
+        ValueError: when a field is 0 that must be above 0 there.
+    """
+    for argument in getattr(function, "arguments", ()):
+        if argument.name in steps:
+            try:
+                _step(argument, steps[argument.name])
+            except Refused as refusal:
+                raise refusal.error from None
 
 
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ import array_api_compat
 import numpy as np
 
 from .arrays import Array, clipped, exp, expm1, is_tensor, log, log1p, sqrt, to_numpy
-from .door import bare, check_name
+from .door import check_name
 from .equation import equation
 from .letters import Gaussian as Gaussian
 from .letters import Step as Step
@@ -495,9 +495,9 @@ class Prediction(NamedTuple):
 
 
 PREDICTIONS = {
-    "noise": Prediction(lambda x_0, noise, step: noise, bare(predict_x0)),
+    "noise": Prediction(lambda x_0, noise, step: noise, predict_x0),
     "x_0": Prediction(lambda x_0, noise, step: x_0, lambda x_t, x_0, step: x_0),
-    "velocity": Prediction(bare(velocity), bare(x0_from_velocity)),
+    "velocity": Prediction(velocity, x0_from_velocity),
 }
 """Every prediction, by name: ``target(x_0, noise, step)`` and ``x_0(x_t, answer, step)``."""
 
