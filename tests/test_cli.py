@@ -67,7 +67,7 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         (["sample", "RUNS/1", "--steps", "21"], "steps must lie in 1..20, got 21"),
         (
             ["sample", "RUNS/1", "--sampler", "euler"],
-            "sampler must be one of ancestral, ddim, second_order, got 'euler'",
+            "sampler must be one of ancestral, ddim, second_order, reverse_sde, got 'euler'",
         ),
         (["sample", "RUNS/1", "--n", "0"], "n must be at least 1, got 0"),
         (["sample", "RUNS/1", "--out", "samples.jpg"], "out must end in .png, .gif or .npz, got 'samples.jpg'"),

@@ -53,7 +53,7 @@ def test_numbers_are_places_in_the_chapter():
     names = [known.name for known in equations() if known.chapter == "posterior"]
     assert [book.find(name).number for name in names] == [f"2.{place}" for place in range(1, len(names) + 1)]
     assert book.find("forward.linear").number == "1.1"
-    assert book.find("train.time_embedding").number == "6.1"
+    assert book.find("train.training_loss").number == "6.1"
     assert book.find("mixture.Mixture.log_prob").number == "M.1"
 
 

@@ -15,6 +15,7 @@ is not checked again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -22,7 +23,7 @@ import numbers
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import array_api_compat
@@ -278,6 +279,19 @@ def check_steps(function: Callable[..., Any], **steps: Step) -> None:
                 _step(argument, steps[argument.name])
             except Refused as refusal:
                 raise refusal.error from None
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Equations called in here are called without their doors: for inner loops that have checked what they pass on.
+
+    What a reader's function calls is checked all the same.
+    """
+    before, _state.inside = _state.inside, True
+    try:
+        yield
+    finally:
+        _state.inside = before
 
 
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:
