@@ -41,8 +41,10 @@ def check_read(sampler: str | Sampler, options: dict[str, Any]) -> None:
         ValueError: naming those that read it.
     """
     way = SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler
+    if way is None:  # `sample_path` says which there are
+        return
     read = ("clip_noise",) if options.get("corrections") else ()
-    for name, value in options.items() if way else ():
+    for name, value in options.items():
         readers = [of for of, other in SAMPLERS.items() if name in other.options]
         chosen = value != STANDARD.get(name) or name == "variance"  # which variance, a run decides by itself
         if readers and chosen and name not in (*way.options, *read):

@@ -251,7 +251,12 @@ class _Answers:
         return x_0, forward.predict_noise(x, x_0 if self.clip_noise else free, step), v
 
 
-def _times(schedule: Schedule, steps: int | None, times: Sequence[int] | None) -> np.ndarray:
+def _times(schedule: Schedule, steps: int | None, times: Sequence[int] | None) -> Any:
+    """The times of a walk, as an array.
+
+    Raises:
+        ValueError: when both a number of steps and times are given.
+    """
     if times is None:
         return np.array(visited_times(schedule.T, schedule.T if steps is None else steps))
     if steps is not None:
