@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import linalg, optimize
 
 from tinyddpm import train
 from tinyddpm.checker import assert_equal, checks
@@ -37,6 +37,18 @@ def test_the_frechet_distance_by_the_root_of_a_matrix(seed, dims, n, m):
         apart = mpmath.fsum((a - b) ** 2 for a, b in zip(*means, strict=True))
         expected = (apart + sum(traces) - 2 * mpmath.fsum(roots)) / traces[0]
     assert_equal(train.frechet_distance(real, fake), float(expected), rtol=1e-6, atol=1e-6)  # roots of what is nearly 0
+
+
+@checks(train.frechet_distance)
+@given(seed=st.integers(0, 999), dims=st.integers(1, 6), n=st.integers(30, 60), m=st.integers(30, 60))
+def test_the_frechet_distance_as_others_compute_it(seed, dims, n, m):
+    """SciPy's root of the product, which is exact where both covariances are far from singular."""
+    real, fake = sets(seed, n, m, dims)
+    real = real + 0.5 * np.random.default_rng(seed + 1).standard_normal(real.shape)
+    covs = [np.atleast_2d(np.cov(x, rowvar=False)) for x in (real, fake)]
+    apart = real.mean(0) - fake.mean(0)
+    traces = np.trace(covs[0] + covs[1] - 2 * linalg.sqrtm(covs[0] @ covs[1]).real)
+    assert_equal(train.frechet_distance(real, fake), float((apart @ apart + traces) / np.trace(covs[0])))
 
 
 @checks(train.frechet_distance)
@@ -89,6 +101,26 @@ def test_the_nearest_neighbours_one_by_one(seed, n, m):
     shaped = [x.reshape(len(x), 1, 3) for x in (samples, train_set, held_out)]
     assert_equal(train.nearest_neighbours(*shaped), expected, rtol=1e-9)
     assert train.nearest_neighbours(train_set, train_set, held_out) < 1e-6  # scikit-learn subtracts squares
+
+
+@checks(train.nearest_neighbours)
+@settings(max_examples=20)
+@given(copies=st.integers(0, 9), shape=st.sampled_from([(3,), (1, 4, 5)]), seed=st.integers(0, 99))
+def test_copies_are_neighbours_at_no_distance(copies, shape, seed):
+    """Some of nine samples are copies: they count as 0, so the median falls until there are five of them."""
+    rng = np.random.default_rng(seed)
+    known, held_out, samples = (rng.standard_normal((n, *shape)) for n in (12, 6, 9))
+    samples[:copies] = known[-copies:] if copies else samples[:0]
+    samples = samples[rng.permutation(9)]
+
+    def nearest(points):
+        return [min(np.linalg.norm(point - other) for other in known) for point in points]
+
+    assert sum(far == 0 for far in nearest(samples)) == copies
+    expected = float(np.median(nearest(samples)) / np.median(nearest(held_out)))
+    found = train.nearest_neighbours(samples, known, held_out)
+    assert_equal(found, expected, rtol=1e-9, atol=1e-6 * (copies >= 5))  # scikit-learn subtracts squares
+    assert (found < 1e-6) == (copies >= 5)
 
 
 def test_measures_refuse_what_they_cannot_compare():

@@ -330,6 +330,39 @@ def test_what_was_encoded_comes_back():
 
 
 @checks(train.interpolate)
+@settings(max_examples=40)
+@given(
+    lengths=st.tuples(positive(), positive()),
+    shape=st.sampled_from([(2,), (5,), (3, 2), (2, 1, 4), (2, 3, 2, 2)]),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_the_way_between_noises_of_any_length_and_shape_pair_by_pair(lengths, shape, share, seed):
+    """The angle by Kahan's formula, on unit vectors; the formula's two weights at fifty digits; each pair by itself."""
+    a, b = (length * np.random.default_rng([seed, i]).standard_normal(shape) for i, length in enumerate(lengths))
+    expected = np.empty(shape)
+    for way, one, other in zip(*(x[None] if len(shape) == 1 else x for x in (expected, a, b)), strict=True):
+        u, w = (x.ravel() / np.linalg.norm(x.ravel()) for x in (one, other))
+        angle = mpmath.mpf(2 * math.atan2(np.linalg.norm(u - w), np.linalg.norm(u + w)))
+        weights = [float(mpmath.sin(part * angle) / mpmath.sin(angle)) for part in (1 - mpmath.mpf(share), share)]
+        way[...] = weights[0] * one + weights[1] * other
+    found = train.interpolate(a, b, share)
+    assert_equal(found, expected, rtol=1e-9, atol=1e-9)
+    assert_equal(train.interpolate(*map(torch.from_numpy, (a, b)), share).numpy(), found, rtol=1e-12, atol=1e-12)
+    assert_equal(train.interpolate(b, a, 1 - share), found, rtol=1e-9, atol=1e-9)
+    assert_equal(train.interpolate(a, b, 0.0), a, rtol=1e-12)
+    assert_equal(train.interpolate(a, b, 1.0), b, rtol=1e-12)
+
+
+def test_a_pair_without_a_way_is_refused_among_others():
+    a, b = np.eye(3), np.roll(np.eye(3), 1, axis=0)
+    for other in (a[1], -a[1]):
+        b[1] = other
+        with pytest.raises(ValueError, match="noise_a and noise_b must point in different directions"):
+            train.interpolate(a, b, 0.5)
+
+
+@checks(train.interpolate)
 @given(angle=st.floats(0.1, 3.0), share=st.floats(0, 1), length=positive())
 def test_the_way_between_two_noises_is_a_turn(angle, share, length):
     a = np.array([length, 0.0])
@@ -341,3 +374,183 @@ def test_the_way_between_two_noises_is_a_turn(angle, share, length):
     for other in (a, -a):  # there are many circles through both
         with pytest.raises(ValueError, match="noise_a and noise_b must point in different directions, got a cosine of"):
             train.interpolate(a, other, share)
+
+
+# The walk, written plainly. ------------------------------------------------------------------------------------------
+
+BETAS = np.array([0.02, 0.3, 0.05, 0.11, 0.4, 0.07, 0.2, 0.15])
+"""No two alike and not in order, so that no time can pass for another."""
+
+OPTIONS = {
+    "sampler": [*train.SAMPLERS],
+    "variance": [*train.VARIANCES],
+    "predicts": [*forward.PREDICTIONS],
+    "visits": [
+        {},
+        {"steps": 1},
+        {"steps": 3},
+        {"steps": 5},
+        {"times": [2]},
+        {"times": [1, 3, 4, 8]},
+        {"times": [2, 3, 7]},
+    ],
+    "eta": [0.0, 0.5, 1.0],
+    "clip": [None, 1.0, 0.6],
+    "clip_noise": [True, False],
+    "start": [False, True],
+    "corrections": [0, 2],
+    "shape": [(3, 2), (2, 1, 3), (2, 2, 2, 1)],
+}
+
+
+def together(options, size, seed):
+    """Choices of all options in which every combination of so many of them occurs."""
+    rng = np.random.default_rng(seed)
+    groups = [*itertools.combinations(options, size)]
+    missing = {
+        (group, chosen) for group in groups for chosen in itertools.product(*(range(len(options[n])) for n in group))
+    }
+    while missing:
+        places = {name: int(rng.integers(len(values))) for name, values in options.items()}
+        shown = {(group, tuple(places[name] for name in group)) for group in groups} & missing
+        missing -= shown
+        if shown:
+            yield {name: values[places[name]] for name, values in options.items()}
+
+
+def wavy(predicts, learned):
+    """A model of no meaning, in NumPy: it depends on every coordinate and on the time, and is often out of range."""
+    phase = {"noise": 0.2, "x_0": 1.1, "velocity": 2.3}[predicts]
+
+    def model(x, t):
+        t = t.reshape(-1, *[1] * (x.ndim - 1))
+        answer = 1.4 * np.sin(1.3 * x + 0.7 * t + phase) + 0.3 * np.roll(x, 1, axis=-1) + 0.1
+        return np.concatenate([answer, 1.3 * np.cos(2 * x - t)], axis=1) if learned else answer
+
+    return model
+
+
+def in_torch(model, told=None):
+    """The same for tensors; notes the times that it is asked for."""
+
+    def answer(x_t, t):
+        if told is not None:
+            told.append(t.tolist())
+        return torch.from_numpy(model(x_t.numpy(), t.numpy()))
+
+    return answer
+
+
+def times_of(visits, T):
+    if "times" in visits:
+        return visits["times"]
+    n = visits.get("steps", T)
+    return [T] if n == 1 else [max(i + 1, 1 + int((T - 1) * (i / (n - 1)) ** 2 + 1e-9)) for i in range(n)]
+
+
+def plain_answers(model, x, t, kept, predicts, variance, clip, clip_noise):
+    """The predicted x_0, the noise with it, and v: as Ho et al., Salimans & Ho and Nichol & Dhariwal have them."""
+    answer, v = model(x, np.full(len(x), t)), None
+    if variance == "learned":
+        answer, said = np.split(answer, 2, axis=1)
+        v = (said + 1) / 2
+    signal, noise = np.sqrt(kept), np.sqrt(1 - kept)
+    x_0 = {"noise": (x - noise * answer) / signal, "x_0": answer, "velocity": signal * x - noise * answer}[predicts]
+    clipped = x_0 if clip is None else np.clip(x_0, -clip, clip)
+    return clipped, (x - signal * (clipped if clip_noise else x_0)) / noise, v
+
+
+def plain_walk(model, draw, *, sampler, variance, predicts, visits, eta, clip, clip_noise, start, corrections, shape):
+    """Every state, with each formula as its paper prints it, in float64."""
+    kept = {t: np.prod(1 - BETAS[:t]) for t in range(len(BETAS) + 1)}
+    times, x, last = times_of(visits, len(BETAS)), draw(), None
+    x = 0.7 * np.cos(np.arange(x.size)).reshape(shape) if start else x
+    states, told = [x], []
+    for t, s in zip(times[::-1], [*times[-2::-1], 0], strict=True):
+        z, a_t, a_s = draw(), kept[t], kept[s]
+        told.append(t)
+        x_0, eps, v = plain_answers(model, x, t, a_t, predicts, variance, clip, clip_noise)
+        alpha, beta = a_t / a_s, 1 - a_t / a_s
+        if sampler == "ancestral":  # DDPM, Eqs. 6 and 7, with the betas between merged
+            x_t, smaller = x, (1 - a_s) / (1 - a_t) * beta
+            x = np.sqrt(a_s) * beta / (1 - a_t) * x_0 + np.sqrt(alpha) * (1 - a_s) / (1 - a_t) * x_t
+            if s > 0:
+                var = {"beta": lambda: beta, "posterior": lambda: smaller}  # noqa: B023
+                var["learned"] = lambda: np.exp(v * np.log(beta) + (1 - v) * np.log(smaller))  # noqa: B023
+                x = x + np.sqrt(var[variance]()) * z
+        elif sampler == "reverse_sde":  # Song et al., Eq. 6, by Euler and Maruyama, with the integral of beta as time
+            score, passed = -eps / np.sqrt(1 - a_t), np.log(a_s / a_t)
+            x = x + passed * (x / 2 + score) + (np.sqrt(passed) * z if s > 0 else 0)
+        elif sampler == "second_order" and last and s > 0:  # DPM-Solver++, Alg. 2
+            lam = [np.log(np.sqrt(a) / np.sqrt(1 - a)) for a in (last[1], a_t, a_s)]
+            h = lam[2] - lam[1]
+            r = (lam[1] - lam[0]) / h
+            ahead = (1 + 1 / (2 * r)) * x_0 - 1 / (2 * r) * last[0]
+            x = np.sqrt((1 - a_s) / (1 - a_t)) * x - np.sqrt(a_s) * (np.exp(-h) - 1) * ahead
+        else:  # DDIM, Eqs. 12 and 16
+            sigma = eta * np.sqrt((1 - a_s) / (1 - a_t)) * np.sqrt(1 - a_t / a_s) if sampler == "ddim" else 0.0
+            if sampler == "second_order":  # its first order goes by x_0 alone
+                eps = (x - np.sqrt(a_t) * x_0) / np.sqrt(1 - a_t)
+            x = np.sqrt(a_s) * x_0 + np.sqrt(1 - a_s - sigma**2) * eps + sigma * z
+        last = (x_0, a_t)
+        for _ in range(corrections if s > 0 else 0):  # Song & Ermon, Eq. 4, at the new time
+            told.append(s)
+            eps, z = plain_answers(model, x, s, a_s, predicts, variance, clip, clip_noise)[1], draw()
+            size = 0.2 * (1 - a_s)
+            x = x - size / 2 * eps / np.sqrt(1 - a_s) + np.sqrt(size) * z
+        states.append(x)
+    return states, told
+
+
+@checks(train.sample_path, train.sample, train.second_order_step)
+def test_the_walk_is_the_one_of_the_papers_at_every_state_under_all_options_together():
+    rows, points = (
+        0,
+        {**OPTIONS, "variance": ["beta", "posterior"], "shape": [(4,)]},
+    )  # without channels to say a variance in
+    for chosen in itertools.chain(together(OPTIONS, 3, seed=0), together(points, 2, seed=0)):
+        model, told = wavy(chosen["predicts"], chosen["variance"] == "learned"), []
+        noise = seeded(rows)
+
+        def draw(noise=noise, shape=chosen["shape"]):
+            return torch.randn(*shape, generator=noise, dtype=torch.float64).numpy()
+
+        expected, times = plain_walk(model, draw, **chosen)
+        options = {name: chosen[name] for name in OPTIONS if name not in ("visits", "start", "shape")} | chosen[
+            "visits"
+        ]
+        options |= {"dtype": torch.float64, "corrector_size": 0.2}
+        options |= {"start": torch.from_numpy(expected[0])} if chosen["start"] else {}
+        path = [*train.sample_path(in_torch(model, told), Schedule(BETAS), chosen["shape"], seeded(rows), **options)]
+        assert told == [[t] * chosen["shape"][0] for t in times], chosen
+        assert len(path) == len(expected)
+        for i, (state, by_hand) in enumerate(zip(path, expected, strict=True)):
+            try:
+                assert_equal(state.numpy(), by_hand, atol=1e-10 * abs(by_hand).max())
+            except AssertionError as problem:
+                raise AssertionError(f"state {i} of {chosen}: {problem}") from None
+        last = train.sample(in_torch(model), Schedule(BETAS), chosen["shape"], seeded(rows), **options)
+        assert torch.equal(last, path[-1])
+        rows += 1
+    assert rows > 60
+
+
+ENCODED = {name: OPTIONS[name] for name in ("predicts", "visits")} | {"shape": [(3,), (3, 2), (2, 1, 3), (2, 2, 2, 1)]}
+
+
+@checks(train.encode)
+def test_encoding_is_the_one_of_the_paper_under_all_options_together():
+    """DDIM, Eq. 13: in x over the root of alpha_bar, Euler's step over the ratio of noise to signal."""
+    kept = {t: np.prod(1 - BETAS[:t]) for t in range(len(BETAS) + 1)}
+    for chosen in together(ENCODED, 3, seed=0):
+        x_0, told = np.cos(np.arange(math.prod(chosen["shape"]))).reshape(chosen["shape"]), []
+        model, times, x, asked = wavy(chosen["predicts"], False), times_of(chosen["visits"], len(BETAS)), x_0, []
+        for s, t in itertools.pairwise([0, *times]):
+            asked.append(s or times[0])
+            _, eps, _ = plain_answers(model, x, asked[-1], kept[asked[-1]], chosen["predicts"], "beta", None, True)
+            ratio = [np.sqrt((1 - kept[time]) / kept[time]) for time in (s, t)]
+            x = np.sqrt(kept[t]) * (x / np.sqrt(kept[s]) + (ratio[1] - ratio[0]) * eps)
+        options = {"predicts": chosen["predicts"], **chosen["visits"]}
+        found = train.encode(in_torch(model, told), Schedule(BETAS), torch.from_numpy(x_0), **options)
+        assert told == [[t] * len(x_0) for t in asked], chosen
+        assert_equal(found.numpy(), x, atol=1e-10 * abs(x).max())

@@ -136,7 +136,7 @@ def test_the_loss_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"model.* must have the shape \(2, 3\), got \(2,\)"):
         train.training_loss(lambda x, t: x[:, 0], x, t, x, schedule)
     for outside in (0, 6):
-        with pytest.raises(ValueError, match=f"t must lie in 1..5, got {outside}"):
+        with pytest.raises(ValueError, match=rf"t must lie in 1..5, got \[1, {outside}\]"):
             train.training_loss(lambda x, t: x, x, torch.tensor([1, outside]), x, schedule)
 
 
