@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyddpm import forward, train
+from tinyddpm import forward, langevin, posterior, train
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule, Step
 from tinyddpm.mixture import Mixture
@@ -554,3 +554,86 @@ def test_encoding_is_the_one_of_the_paper_under_all_options_together():
         found = train.encode(in_torch(model, told), Schedule(BETAS), torch.from_numpy(x_0), **options)
         assert told == [[t] * len(x_0) for t in asked], chosen
         assert_equal(found.numpy(), x, atol=1e-10 * abs(x).max())
+
+
+# Digits. -------------------------------------------------------------------------------------------------------------
+
+
+def long_schedules():
+    ended = forward.zero_terminal_snr(forward.linear(1000))
+    return [*(forward.schedule(name, 1000) for name in forward.SCHEDULES), ended]
+
+
+def weights_by_mpmath(kept_u, kept_t, kept_s):
+    """What each step multiplies its operands by, at fifty digits; kept_u belongs to the time after t."""
+    root, (alpha, beta) = mpmath.sqrt, (kept_t / kept_s, 1 - kept_t / kept_s)
+    noise_t, noise_s = 1 - kept_t, 1 - kept_s
+    smaller = noise_s / noise_t * beta
+    yield "sampling_step", (root(alpha) * noise_s / noise_t, root(kept_s) * beta / noise_t, root(smaller))
+    for eta in (0.0, 0.5, 1.0):
+        yield f"ddim_renoise {eta}", (root(kept_s), root(noise_s - eta**2 * smaller), eta * root(smaller))
+    yield "ddim_encode_step", (root(alpha), root(noise_t) - root(alpha) * root(noise_s))
+    if kept_t > 0:
+        passed = -mpmath.log(alpha)
+        yield "reverse_sde_step", (1 + passed / 2, passed, root(passed) if noise_s > 0 else 0)
+    if kept_u is not None and noise_s > 0:
+        lam = [mpmath.log(kept / (1 - kept)) / 2 if kept else -mpmath.inf for kept in (kept_u, kept_t, kept_s)]
+        pace = (lam[2] - lam[1]) / 2 / (lam[1] - lam[0])
+        pull = root(kept_s) - root(kept_t) * root(noise_s / noise_t)
+        yield "second_order_step", (root(noise_s / noise_t), pull * (1 + pace), -pull * pace)
+
+
+def weights_of_ours(schedule, i, dtype):
+    """The same from the equations: three samples, in each of which one operand is 1, and the others are 0."""
+    one = torch.eye(3, dtype=dtype)
+    step, step_s = schedule.at(i, like=one[0]), schedule.at(i, like=one[0]).before
+    yield "sampling_step", posterior.sampling_step(*one, step, posterior.variance(step))
+    for eta in (0.0, 0.5, 1.0):
+        yield f"ddim_renoise {eta}", posterior.ddim_renoise(*one, step, step_s, eta)
+    yield "ddim_encode_step", posterior.ddim_encode_step(*one[:2, :2], step_s, step)
+    if schedule[i].alpha_bar > 0:
+        yield "reverse_sde_step", langevin.reverse_sde_step(*one, step, step_s)
+    if 1 < i < schedule.T:
+        yield "second_order_step", train.second_order_step(*one, schedule.at(i + 1, like=one[0]), step, step_s)
+
+
+@checks(
+    train.second_order_step,
+    posterior.sampling_step,
+    posterior.ddim_renoise,
+    posterior.ddim_encode_step,
+    langevin.reverse_sde_step,
+)
+@pytest.mark.parametrize("visits", [2, 10, 100, 1000])
+def test_no_digits_are_lost_in_float32_and_nothing_overflows_in_bfloat16(visits, fifty_digits):
+    """Coefficients from `schedule.at`. They are rounded once an operation; one that cancelled would lose far more."""
+    for whole in long_schedules():
+        kept = [mpmath.mpf(1)]
+        for beta in whole.beta:
+            kept.append(kept[-1] * (1 - mpmath.mpf(beta)))
+        times = [0, *train.visited_times(1000, visits)]
+        schedule = forward.respace(whole, times[1:])
+        near = {*range(1, 6), *range(visits - 5, visits + 1), *range(1, visits, 1 + visits // 9)}
+        for i in sorted(near & {*range(1, visits + 1)}):
+            kept_u = kept[times[i + 1]] if i < visits else None
+            expected = dict(weights_by_mpmath(kept_u, kept[times[i]], kept[times[i - 1]]))
+            for dtype, off in ((torch.float32, 2e-7), (torch.bfloat16, 0.02)):
+                for name, weights in weights_of_ours(schedule, i, dtype):
+                    exact = torch.tensor([*map(float, expected[name])], dtype=torch.float64)
+                    # A second-order step has twice as many operations as the others.
+                    bound = (2 * off if name == "second_order_step" else off) * exact.abs()
+                    assert weights.dtype == dtype and weights.shape == exact.shape
+                    assert ((weights.double() - exact).abs() <= bound).all(), (whole, times[i], name, weights, exact)
+            for name, weights in weights_of_ours(schedule, i, torch.float64):
+                exact = torch.tensor([*map(float, expected[name])], dtype=torch.float64)
+                assert_equal(weights, exact, rtol=1e-14)
+
+
+def test_a_time_is_after_another_where_only_one_of_their_shares_tells():
+    like, schedule = torch.zeros(1, dtype=torch.bfloat16), forward.cosine(1000)
+    steps = [schedule.at(t, like=like) for t in (4, 3, 2)]
+    assert steps[0].alpha_bar == steps[1].alpha_bar
+    assert train.second_order_step(like, like, like, *steps).isfinite()
+    for wrong in ((steps[1], steps[1], steps[2]), (steps[2], steps[1], steps[2])):
+        with pytest.raises(ValueError, match="step_u must be after step"):
+            train.second_order_step(like, like, like, *wrong)
