@@ -153,6 +153,23 @@ def test_the_average_in_closed_form(values, decay):
     assert_equal(average, np.full(2, expected), atol=1e-13)
 
 
+@checks(train.ema_update)
+@pytest.mark.parametrize("decay", [0.0, 0.1, 0.5, 0.9, 0.9999, 1.0])
+def test_all_weights_at_once_are_averaged_as_each_alone(decay):
+    """What the trainer calls, by torch's own step for many tensors."""
+    shapes = [(3,), (2, 4), (1,), (2, 1, 3, 3)]
+    averages, values = ([normal(*shape, seed=seed + i) for i, shape in enumerate(shapes)] for seed in (0, 10))
+    parameters = [torch.nn.Parameter(value) for value in values]
+    expected = [train.ema_update(average, value, decay) for average, value in zip(averages, values, strict=True)]
+    before = [average.data_ptr() for average in averages]
+    train.ema_update_(averages, parameters, decay)
+    assert [average.data_ptr() for average in averages] == before  # in place
+    assert not any(average.requires_grad for average in averages)  # nothing remembers how it came about
+    for average, each in zip(averages, expected, strict=True):
+        assert_equal(average, each, rtol=1e-14, atol=1e-15)
+    assert all(torch.equal(parameter, value) for parameter, value in zip(parameters, values, strict=True))
+
+
 def test_a_decay_out_of_range_is_refused():
     for decay in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\]"):
