@@ -4,13 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tinyddpm import cli
-from tinyddpm.train import run
+from tinyddpm import cli, forward, train
+from tinyddpm.experiments.ways import ways
+from tinyddpm.train import loop, run
+from tinyddpm.train.config import Config
+
+from .runs import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +72,7 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         (["sample", "RUNS/1", "--steps", "21"], "steps must lie in 1..20, got 21"),
         (
             ["sample", "RUNS/1", "--sampler", "euler"],
-            "sampler must be one of ancestral, ddim, second_order, got 'euler'",
+            "sampler must be one of ancestral, ddim, second_order, reverse_sde, got 'euler'",
         ),
         (["sample", "RUNS/1", "--n", "0"], "n must be at least 1, got 0"),
         (["sample", "RUNS/1", "--out", "samples.jpg"], "out must end in .png, .gif or .npz, got 'samples.jpg'"),
@@ -78,7 +83,7 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         ),
         (["sample", "RUNS/1", "--states", "3", "--out", "a.gif"], "with a .png as out, got 3 and 'a.gif'"),
         (["sample", "RUNS/1", "--guidance", "nan"], "guidance must be a finite number, got nan"),
-        (["sample", "RUNS/1", "--eta", "0.5"], "sampler must be ddim where an eta is given, got 'second_order'"),
+        (["sample", "RUNS/1", "--eta", "0.5"], "sampler must be ddim where eta is given, got 'second_order'"),
         (
             ["sample", "RUNS/1", "--sampler", "ancestral", "--variance", "learned"],
             "variance must be beta or posterior for a run that has not learned one, got 'learned'",
@@ -96,6 +101,55 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(trained, tmp_path, monkeypat
     captured = capsys.readouterr()
     assert said in captured.err and captured.err.count("\n") == 1 and not captured.out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def a_row_more(monkeypatch):
+    """One row more in each table of the book."""
+    toys = {
+        "toy_schedule": (forward.SCHEDULES, lambda T: forward.linear(T, 1e-3, 0.5)),
+        "toy_prediction": (
+            forward.PREDICTIONS,
+            forward.Prediction(lambda x_0, noise, step: -noise, lambda x, answer, step: x + step.noise_var**0.5 * answer),
+        ),
+        "toy_sampler": (train.SAMPLERS, train.Sampler(lambda x_t, x_0, at: x_0 + at.var**0.5 * at.z, ("variance",))),
+        "toy_variance": (train.VARIANCES, lambda step, v: 0 * step.beta),
+    }
+    for name, (table, toy) in toys.items():
+        monkeypatch.setitem(table, name, toy)
+
+
+def test_a_row_more_in_a_table_is_known_everywhere(a_row_more, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shown = {
+        "train": ("toy_schedule", "toy_prediction"),
+        "sample": ("toy_sampler", "toy_variance"),
+        "judge": ("toy_sampler",),
+    }
+    for command, toys in shown.items():
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        said = capsys.readouterr().out
+        assert all(toy in said for toy in toys), said
+    loop.fit(replace(TINY, steps=1, schedule="toy_schedule", predicts="toy_prediction", out=tmp_path / "run"))
+    asked = ["sample", "run", "--n", "2", "--sampler", "toy_sampler", "--out", "a.npz"]
+    assert cli.main([*asked, "--variance", "toy_variance"]) == 0
+    without = np.load("a.npz")["samples"]
+    assert cli.main([*asked, "--variance", "posterior"]) == 0
+    assert not np.array_equal(np.load("a.npz")["samples"], without)
+    for wrong, said in (
+        (["--sampler", "ddim", "--variance", "beta"], "sampler must be ancestral or toy_sampler where variance is given"),
+        (["--sampler", "no"], "sampler must be one of ancestral, ddim, second_order, reverse_sde, toy_sampler, got 'no'"),
+        (["--sampler", "ancestral", "--variance", "no"], "variance must be one of beta, posterior, learned, toy_variance"),
+        (["--sampler", "ancestral", "--variance", "learned"], "variance must be beta or posterior or toy_variance for"),
+    ):
+        assert cli.main(["sample", "run", *wrong]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(ValueError, match="schedule must be one of linear, .*, toy_schedule, got 'no'"):
+        Config(schedule="no").check()
+    with pytest.raises(ValueError, match="predicts must be one of noise, x_0, velocity, toy_prediction, got 'no'"):
+        Config(predicts="no").check()
+    assert ways()["toy_sampler", "beta"] == {"sampler": "toy_sampler", "variance": "beta"}
 
 
 def test_an_unknown_option_exits_with_2(capsys):

@@ -56,7 +56,7 @@ def test_numbers_are_places_in_the_chapter():
     names = [known.name for known in equations() if known.chapter == "posterior"]
     assert [book.find(name).number for name in names] == [f"2.{place}" for place in range(1, len(names) + 1)]
     assert book.find("forward.to_unit_range").number == "1.1"
-    assert book.find("train.time_embedding").number == "6.1"
+    assert book.find("train.training_loss").number == "6.1"
     assert book.find("mixture.Mixture.log_joint").number == "M.1"
 
 

@@ -16,7 +16,8 @@ from typing import Annotated, Any, TypeAlias
 import tyro
 from tyro.conf import Positional, subcommand
 
-from .train.config import Config, check_lowest
+from .train.config import Config, check_lowest, one_of
+from .train.samplers import SAMPLERS, VARIANCES
 
 WIDTH = 120
 """Columns of the table of equations."""
@@ -36,12 +37,12 @@ class Sample:
     """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width), and their `labels`, if any were told"""
     states: int | None = None
     """of pictures as a .png: how many states of the way from noise to show, a row for each sample; if not given, the samples alone"""
-    sampler: str = "second_order"
-    """second_order, ancestral, ddim"""
+    sampler: Annotated[str, one_of("which step back", SAMPLERS)] = "second_order"
     steps: int | None = None
     """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
-    variance: str | None = None
-    """of ancestral steps: beta, posterior, learned; if not given, learned where it was, else posterior"""
+    variance: Annotated[
+        str | None, one_of("of ancestral steps", VARIANCES, "; if not given, learned where it was, else posterior")
+    ] = None
     eta: float = 0.0
     """for ddim: how much of the noise is fresh, from 0 to 1"""
     clip: bool = True
@@ -69,8 +70,7 @@ class Judge:
     """how many samples"""
     seed: int = 0
     """for the noise"""
-    sampler: str = "second_order"
-    """second_order, ancestral, ddim"""
+    sampler: Annotated[str, one_of("which step back", SAMPLERS)] = "second_order"
     steps: int | None = None
     """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
     best: bool = False

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import Doc
 
 from .. import forward
 from ..door import check_name
 from ..forward import PREDICTIONS, Schedule
 from .data import CONDITIONS, check_data
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "schedule": tuple(forward.SCHEDULES),
-    "predicts": tuple(PREDICTIONS),
+CHOICES: dict[str, Collection[str]] = {
+    "schedule": forward.SCHEDULES,
+    "predicts": PREDICTIONS,
     "times": ("stratified", "uniform", "importance"),
     "loss": ("mean", "sum"),
     "weighting": ("equal", "min_snr", "bound"),
@@ -30,6 +33,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 FREE = ("out", "resume", "device", "compile", "save_every", "grid_every", "judge")
 """What may change when a run is resumed: where and how it runs, not what it learns."""
+
+
+def one_of(words: str, choices: Collection[str], more: str = "") -> Doc:
+    """The help of an option that is one of a few words."""
+    return Doc(f"{words}: {', '.join(choices)}{more}")
 
 
 def check_seed(seed: int) -> None:
@@ -78,18 +86,13 @@ class Config:
 
     T: int = 1000
     """how many noise steps"""
-    schedule: str = "cosine"
-    """noise schedule: linear, scaled_linear, proportional, cosine"""
+    schedule: Annotated[str, one_of("noise schedule", CHOICES["schedule"])] = "cosine"
     zero_terminal_snr: bool = False
     """rescale the schedule so that nothing of a picture is left at T; not for noise prediction"""
-    predicts: str = "velocity"
-    """what the network predicts: noise, x_0, velocity"""
-    times: str = "stratified"
-    """how a batch's times are drawn: stratified, uniform, importance"""
-    loss: str = "mean"
-    """mean square, or the sum of squares, the squared norm: mean, sum"""
-    weighting: str = "equal"
-    """of the times: equal, min_snr, or as in the bound"""
+    predicts: Annotated[str, one_of("what the network predicts", CHOICES["predicts"])] = "velocity"
+    times: Annotated[str, one_of("how a batch's times are drawn", CHOICES["times"])] = "stratified"
+    loss: Annotated[str, one_of("mean square, or the sum of squares, the squared norm", CHOICES["loss"])] = "mean"
+    weighting: Annotated[str, one_of("how much the loss of a time counts", CHOICES["weighting"])] = "equal"
     learned_variance: bool = False
     """let the network say the variance of a step too"""
 
@@ -97,8 +100,7 @@ class Config:
     """how many pictures in a step"""
     accumulate: int = 1
     """in how many parts a batch is gone through, to save memory"""
-    optimiser: str = "adam"
-    """adam, adamw, lamb, sgd"""
+    optimiser: Annotated[str, one_of("optimiser", CHOICES["optimiser"])] = "adam"
     lr: float = 2e-3
     """learning rate at its highest"""
     warm_up: int = 50
@@ -118,12 +120,9 @@ class Config:
     """how many sizes the network sees a picture in; if not given, it is halved down to 4 pixels, while halves are whole"""
     blocks: int = 1
     """residual blocks at each size"""
-    norm: str = "group"
-    """what channels are normalised over: group, layer, instance, batch"""
-    time: str = "sinusoidal"
-    """embedding of the times: sinusoidal, learned"""
-    skips: str = "concatenate"
-    """how the way up meets the way down: concatenate, add"""
+    norm: Annotated[str, one_of("what channels are normalised over", CHOICES["norm"])] = "group"
+    time: Annotated[str, one_of("embedding of the times", CHOICES["time"])] = "sinusoidal"
+    skips: Annotated[str, one_of("how the way up meets the way down", CHOICES["skips"])] = "concatenate"
     attention: bool = True
     """whether places look at each other, at the smallest size"""
     dropout: float | None = None

@@ -25,7 +25,17 @@ from tqdm import tqdm
 
 from ..files import write
 from ..forward import Schedule
-from . import Model, checkpoint, data, guided, learned_variance_loss, plots, stratified_times, training_loss
+from . import (
+    Model,
+    checkpoint,
+    data,
+    ema_update_,
+    guided,
+    learned_variance_loss,
+    plots,
+    stratified_times,
+    training_loss,
+)
 from .config import Config
 from .data import Data
 from .lamb import Lamb
@@ -192,8 +202,7 @@ class Trainer:
         self.lost[1] += norm
         self.optimiser.step()
         self.steps += 1
-        with torch.no_grad():  # `ema_update`, for all weights at once
-            torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
+        ema_update_([*self.average.parameters()], [*self.model.parameters()], self.decay())
 
     def dropout(self) -> float:
         """The share that a block leaves out in the next step: the more, the better the network knows the pictures already."""

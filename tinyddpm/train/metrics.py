@@ -16,7 +16,6 @@ from ..equation import equation
     where={"real": "table real", "fake": "table real"},
     require={
         "real and fake must be at least two samples each": "shape(real)[0] >= 2 and shape(fake)[0] >= 2",
-        "real must have more than one value": "(real != real[0]).any()",
     },
     shapes="real (n, features), fake (m, features)",
     unproved="arrays",
@@ -42,6 +41,8 @@ def frechet_distance(real: Array, fake: Array) -> float:
     # With S = A A^T and S' = B B^T, the trace of the root is the sum of the singular values of A^T B.
     overlap = np.linalg.svd(_root(cov) @ _root(cov_fake), compute_uv=False).sum()
     total = np.trace(cov)
+    if not total > 0:
+        raise ValueError(f"real must have more than one value, got {len(real)} times the same")
     return float((((mean - mean_fake) ** 2).sum() + total + np.trace(cov_fake) - 2 * overlap) / total)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import guided, sample_path
+from . import SAMPLERS, VARIANCES, Sampler, guided, sample_path
 from .checkpoint import BEST, CONFIG, LAST, fill, read, read_config
 from .config import Config, check_seed
 from .machine import device_of
@@ -21,6 +22,9 @@ from .unet import network, prediction
 STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
 
+STANDARD = {name: given.default for name, given in inspect.signature(sample_path).parameters.items()}
+"""What an option of a sampler is if nobody says."""
+
 AT_ONCE, PIXELS = 500, 500 * 16**2
 """How many samples are made at a time, and of how many pixels at most, to save memory."""
 
@@ -28,6 +32,23 @@ AT_ONCE, PIXELS = 500, 500 * 16**2
 def at_once(shape: tuple[int, ...]) -> int:
     """How many samples of this shape are made at a time."""
     return max(1, min(AT_ONCE, PIXELS // math.prod(shape[1:])))
+
+
+def check_read(sampler: str | Sampler, options: dict[str, Any]) -> None:
+    """Refuse an option that only other samplers read: it would change nothing. Corrections read `clip_noise` too.
+
+    Raises:
+        ValueError: naming those that read it.
+    """
+    way = SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler
+    if way is None:  # `sample_path` says which there are
+        return
+    read = ("clip_noise",) if options.get("corrections") else ()
+    for name, value in options.items():
+        readers = [of for of, other in SAMPLERS.items() if name in other.options]
+        chosen = value != STANDARD.get(name) or name == "variance"  # which variance, a run decides by itself
+        if readers and chosen and name not in (*way.options, *read):
+            raise ValueError(f"sampler must be {' or '.join(readers)} where {name} is given, got {sampler!r}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +66,7 @@ class Run:
         n: int,
         rng: torch.Generator,
         labels: torch.Tensor | None = None,
-        sampler: str = "second_order",
+        sampler: str | Sampler = "second_order",
         steps: int | None = None,
         guidance: float = 0.0,
         **options: Any,
@@ -57,18 +78,17 @@ class Run:
             raise ValueError(
                 f"guidance must be 0 for a run that was told no classes, or always told them, got {guidance}"
             )
-        if sampler != "ancestral" and "variance" in options:
-            raise ValueError(f"sampler must be ancestral where a variance is given, got {sampler!r}")
-        if sampler != "ddim" and options.get("eta"):
-            raise ValueError(f"sampler must be ddim where an eta is given, got {sampler!r}")
+        check_read(sampler, options)
         model = self.model if labels is None else guided(self.model, labels.to(rng.device), guidance)
         learned = self.config.learned_variance
         options = {"variance": "learned" if learned else "posterior", "clip": 1.0 if self.pictures else None, **options}
         if options["variance"] == "learned" and not learned:
-            raise ValueError("variance must be beta or posterior for a run that has not learned one, got 'learned'")
+            fixed = " or ".join(name for name in VARIANCES if name != "learned")
+            raise ValueError(f"variance must be {fixed} for a run that has not learned one, got 'learned'")
         asked = model if options["variance"] == "learned" else prediction(model, self.shape[0])
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
-        steps = min(STEPS, schedule.T) if steps is None else steps
+        if steps is None and options.get("times") is None:
+            steps = min(STEPS, schedule.T)
         return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
     def sample(self, n: int, seed: int, label: int | None = None, **options: Any) -> np.ndarray:
