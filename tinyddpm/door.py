@@ -145,7 +145,7 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
         )
         if kind == "step" and not fields and parameter.name != "step_s":
             fields = STEP_ALONE
-        optional = parameter.default is None
+        optional = parameter.default is None or "None" in str(parameter.annotation)
         found.append(Argument(parameter.name, letter, kind, domain, optional, fields))
     return found
 
@@ -290,7 +290,7 @@ def _admit(
     _one_library(given, names)
     _fitting(given, names, shapes)
     for argument in known:
-        if argument.kind == "times" and "schedule" in given:
+        if argument.kind == "times" and "schedule" in given and given.get(argument.name) is not None:
             _within_schedule(argument.name, given[argument.name], given["schedule"].T)
     for requirement in requirements:
         requirement.check(given)
