@@ -328,6 +328,7 @@ def fit(config: Config) -> Report | None:
                 "shape": list(trainer.shape),
                 "examples": len(found.train),
                 "classes": list(trainer.counts),
+                "names": list(trainer.found.names),
                 "checksum": data.checksum(found),
             }
             try:
