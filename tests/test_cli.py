@@ -69,7 +69,7 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         (["train", "--T", "0"], "T must be a whole number of at least 1, got 0"),
         (["train", "--data", "letters"], "or a folder, got 'letters'"),
         (["sample", "RUNS/9"], "/3"),
-        (["sample", "RUNS/1", "--steps", "21"], "steps must lie in 1..20, got 21"),
+        (["sample", "RUNS/1", "--steps", "21"], "steps must be at most T, got steps = 21"),
         (
             ["sample", "RUNS/1", "--sampler", "euler"],
             "sampler must be one of ancestral, ddim, second_order, reverse_sde, got 'euler'",
@@ -150,6 +150,21 @@ def test_a_row_more_in_a_table_is_known_everywhere(a_row_more, tmp_path, monkeyp
     with pytest.raises(ValueError, match="predicts must be one of noise, x_0, velocity, toy_prediction, got 'no'"):
         Config(predicts="no").check()
     assert ways()["toy_sampler", "beta"] == {"sampler": "toy_sampler", "variance": "beta"}
+
+
+def test_a_class_is_asked_for_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("cat", 0), ("dog", 250), ("10", 120)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), level).save(tmp_path / "pets" / name / "a.png")
+    loop.fit(replace(TINY, data="pets", steps=1, out=tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))["data"]["names"] == ["10", "cat", "dog"]
+    for label, number in (("dog", 2), ("10", 0)):
+        assert cli.main(["sample", "run", "--n", "2", "--label", label, "--out", "a.npz"]) == 0
+        assert np.load("a.npz")["labels"].tolist() == [number] * 2
+    capsys.readouterr()
+    assert cli.main(["sample", "run", "--n", "2", "--label", "0"]) == 2
+    assert "label must be one of 10, cat, dog, got 0" in capsys.readouterr().err
 
 
 def test_an_unknown_option_exits_with_2(capsys):

@@ -47,8 +47,8 @@ class Sample:
     """for ddim: how much of the noise is fresh, from 0 to 1"""
     clip: bool = True
     """keep the predicted pictures in [-1, 1] in every step"""
-    label: int | None = None
-    """class to ask for, or cluster; if not given, all, one after another, each as often as in the data"""
+    label: str | None = None
+    """class to ask for, by its name or number; if not given, all, one after another, each as often as in the data"""
     guidance: float = 0.0
     """how far past the class's own prediction to go"""
     best: bool = False

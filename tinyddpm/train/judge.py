@@ -165,7 +165,7 @@ def bound(loaded: run.Run, found: Data, n: int | None = None) -> dict[str, Any]:
         return {}
     n = n or (PICTURES if loaded.pictures else POINTS)
     x, config, dims = torch.from_numpy(found.held_out[:n]), loaded.config, math.prod(loaded.shape)
-    known = data.told(found, config.conditional).held_out_labels
+    known = data.conditioned(found, config.conditional).held_out_labels
     labels = None if known is None else torch.from_numpy(known[:n])
 
     model = loaded.model if labels is None else guided(loaded.model, labels)

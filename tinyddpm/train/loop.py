@@ -107,7 +107,7 @@ class Trainer:
         if config.times == "importance" and processes > 1:
             raise ValueError("times must be stratified or uniform in several processes, got 'importance'")
         self.schedule = config.noise_schedule()
-        self.found = found = data.told(found, config.conditional)
+        self.found = found = data.conditioned(found, config.conditional)
         self.x = torch.from_numpy(found.train).to(device)
         self.labels = None if found.train_labels is None else torch.from_numpy(found.train_labels).to(device)
         self.flip = found.flips if config.flip is None else config.flip
@@ -337,6 +337,7 @@ def fit(config: Config) -> Report | None:
                 "shape": list(trainer.shape),
                 "examples": len(found.train),
                 "classes": list(trainer.counts),
+                "names": list(trainer.found.names),
                 "checksum": data.checksum(found),
             }
             try:

@@ -60,6 +60,8 @@ class Run:
     shape: tuple[int, ...]
     counts: tuple[int, ...]
     model: nn.Module
+    names: tuple[str, ...] = ()
+    """of the classes; empty if they are called by their numbers"""
 
     def states(
         self,
@@ -91,7 +93,7 @@ class Run:
             steps = min(STEPS, schedule.T)
         return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
-    def sample(self, n: int, seed: int, label: int | None = None, **options: Any) -> np.ndarray:
+    def sample(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> np.ndarray:
         """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""
         rng, labels, parts = self.generator(seed), self.labels(n, label), []
         count = at_once(self.shape)
@@ -101,18 +103,21 @@ class Run:
             parts.append(x_0)
         return self._finished(torch.cat(parts))
 
-    def watch(self, n: int, seed: int, label: int | None = None, **options: Any) -> Iterator[np.ndarray]:
+    def watch(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> Iterator[np.ndarray]:
         """Every state of n samples on their way, as `sample` gives the last one."""
         return (self._finished(x) for x in self.states(n, self.generator(seed), self.labels(n, label), **options))
 
-    def labels(self, n: int, label: int | None = None) -> torch.Tensor | None:
-        """One class for n samples, or if none is asked for, all in turn, each as often as in the data; None without any."""
-        if label is not None and not 0 <= label < len(self.counts):
-            last = len(self.counts) - 1
-            allowed = f"lie in 0..{last}" if self.counts else "not be given: the run is not conditional"
-            raise ValueError(f"label must {allowed}, got {label}")
+    def labels(self, n: int, label: int | str | None = None) -> torch.Tensor | None:
+        """One class by its name for n samples; if none is asked for, all in turn, each as often as in the data; None without any."""
+        numbers = tuple(map(str, range(len(self.counts))))
+        names = self.names or numbers
+        if label is not None and str(label) not in names:
+            allowed = f"lie in 0..{len(names) - 1}" if names == numbers else f"be one of {', '.join(names)}"
+            raise ValueError(
+                f"label must {allowed if names else 'not be given: the run is not conditional'}, got {label}"
+            )
         if label is not None or not self.counts:
-            return None if label is None else torch.full((n,), label)
+            return None if label is None else torch.full((n,), names.index(str(label)))
         shares = np.cumsum(self.counts) / sum(self.counts)
         return torch.from_numpy(np.searchsorted(shares, (np.arange(n) + 0.5) / n))
 
@@ -153,4 +158,5 @@ def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     with torch.random.fork_rng([]):  # its first weights are replaced at once, and the numbers for them put back
         model = network(config, shape, len(counts))
     fill(model, tensors, "average", repr(str(weights)))
-    return Run(path, config, shape, counts, model.to(device_of(device)).eval())
+    names = tuple(facts.get("names", ()))
+    return Run(path, config, shape, counts, model.to(device_of(device)).eval(), names)
