@@ -128,7 +128,19 @@ def refused(words, error=ValueError):
 
 # Arguments that an equation admits, made from its letters. -----------------------------------------------------------
 
-SIZES = {"n": 3, "m": 4, "d": 2, "k": 2, "batch": 3, "channels": 2, "features": 2, "L": 3, "history": 3, "...": (), "T": 5}
+SIZES = {
+    "n": 3,
+    "m": 4,
+    "d": 2,
+    "k": 2,
+    "batch": 3,
+    "channels": 2,
+    "features": 2,
+    "L": 3,
+    "history": 3,
+    "...": (),
+    "T": 5,
+}
 """The lengths that stand for the letters of a shape."""
 
 FUNCTIONS = {
@@ -182,6 +194,7 @@ OWN = {
     "train.training_loss": lambda: {"x_0": np.ones((3, 2)), "noise": np.ones((3, 2)), "t": np.array([1, 2, 5])},
 }
 """Arguments of equations that ask for more than the letters say."""
+
 
 def value_for(argument, shape, rng, like=None):
     """Something that an argument may be, of a shape: a float for (), else an array in the library of `like`."""

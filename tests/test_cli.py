@@ -110,7 +110,9 @@ def a_row_more(monkeypatch):
         "toy_schedule": (forward.SCHEDULES, lambda T: forward.linear(T, 1e-3, 0.5)),
         "toy_prediction": (
             forward.PREDICTIONS,
-            forward.Prediction(lambda x_0, noise, step: -noise, lambda x, answer, step: x + step.noise_var**0.5 * answer),
+            forward.Prediction(
+                lambda x_0, noise, step: -noise, lambda x, answer, step: x + step.noise_var**0.5 * answer
+            ),
         ),
         "toy_sampler": (train.SAMPLERS, train.Sampler(lambda x_t, x_0, at: x_0 + at.var**0.5 * at.z, ("variance",))),
         "toy_variance": (train.VARIANCES, lambda step, v: 0 * step.beta),
@@ -138,14 +140,23 @@ def test_a_row_more_in_a_table_is_known_everywhere(a_row_more, tmp_path, monkeyp
     assert cli.main([*asked, "--variance", "posterior"]) == 0
     assert not np.array_equal(np.load("a.npz")["samples"], without)
     for wrong, said in (
-        (["--sampler", "ddim", "--variance", "beta"], "sampler must be ancestral or toy_sampler where variance is given"),
-        (["--sampler", "no"], "sampler must be one of ancestral, ddim, second_order, reverse_sde, toy_sampler, got 'no'"),
-        (["--sampler", "ancestral", "--variance", "no"], "variance must be one of beta, posterior, learned, toy_variance"),
+        (
+            ["--sampler", "ddim", "--variance", "beta"],
+            "sampler must be ancestral or toy_sampler where variance is given",
+        ),
+        (
+            ["--sampler", "no"],
+            "sampler must be one of ancestral, ddim, second_order, reverse_sde, toy_sampler, got 'no'",
+        ),
+        (
+            ["--sampler", "ancestral", "--variance", "no"],
+            "variance must be one of beta, posterior, learned, toy_variance",
+        ),
         (["--sampler", "ancestral", "--variance", "learned"], "variance must be beta or posterior or toy_variance for"),
     ):
         assert cli.main(["sample", "run", *wrong]) == 2
         assert said in capsys.readouterr().err
-    with pytest.raises(ValueError, match="schedule must be one of linear, .*, toy_schedule, got 'no'"):
+    with pytest.raises(ValueError, match=r"schedule must be one of linear, .*, toy_schedule, got 'no'"):
         Config(schedule="no").check()
     with pytest.raises(ValueError, match="predicts must be one of noise, x_0, velocity, toy_prediction, got 'no'"):
         Config(predicts="no").check()

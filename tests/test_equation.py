@@ -148,7 +148,9 @@ def described(x, beta):
 
 def test_a_docstring_gets_the_missing_arguments_and_keeps_the_rest():
     text = book.equation("Ho et al. 2020")(described).__doc__
-    tail = "    x: over two\n        lines.\n    beta: beta_1..beta_T; in [0, 1]\n\nReturns:\n    The double.\n\nRaises:\n"
+    tail = (
+        "    x: over two\n        lines.\n    beta: beta_1..beta_T; in [0, 1]\n\nReturns:\n    The double.\n\nRaises:\n"
+    )
     assert text.endswith(f"\nArgs:\n{tail}    ValueError: never.\n"), text
 
 

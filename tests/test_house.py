@@ -165,11 +165,16 @@ def differences(tree, path=()):
 
 
 def test_the_reader_of_differences_sees_them():
-    found = [text for _, text in differences(ast.parse("def f(step): return 1 - step.alpha_bar, 1.0 - alpha_bar_t, 1 - eta"))]
+    found = [
+        text for _, text in differences(ast.parse("def f(step): return 1 - step.alpha_bar, 1.0 - alpha_bar_t, 1 - eta"))
+    ]
     assert found == ["1 - step.alpha_bar", "1.0 - alpha_bar_t"]
 
 
 @pytest.mark.parametrize("name", sorted(name for name in FILES if room(name) not in ("prover", "experiments")))
 def test_one_minus_alpha_bar_is_formed_nowhere(name):
-    found = {f"{name.removeprefix('tinyddpm.')}.{place}": text for place, text in differences(ast.parse(FILES[name].read_text("utf-8")))}
+    found = {
+        f"{name.removeprefix('tinyddpm.')}.{place}": text
+        for place, text in differences(ast.parse(FILES[name].read_text("utf-8")))
+    }
     assert {place: text for place, text in found.items() if place not in SUBTRACT} == {}

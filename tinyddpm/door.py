@@ -140,7 +140,8 @@ class Requirement(NamedTuple):
             # of what has a shape, the shape, where that is what the requirement asks for
             of_shapes = "shape" in self.code.co_names
             values = ", ".join(
-                f"{name} of shape {_shape(value)}" if of_shapes and (isinstance(value, float) or is_array(value))
+                f"{name} of shape {_shape(value)}"
+                if of_shapes and (isinstance(value, float) or is_array(value))
                 else f"{name} = {_shown(value)}"
                 for name, value in shown.items()
             )
@@ -436,7 +437,9 @@ def _number(argument: Argument, value: Any, whole: bool = False) -> Any:
     elif isinstance(value, numbers.Real):
         value = float(value)
     elif isinstance(value, list | tuple):
-        raise Refused(TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: numpy.array makes one"))
+        raise Refused(
+            TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: numpy.array makes one")
+        )
     else:
         also = ", or a Step" if argument.kind == "noising" else ""
         raise _refuse(name, f"be a number, an array or a tensor{also}", value, TypeError)
@@ -596,7 +599,9 @@ def _object(argument: Argument, value: Any) -> Any:
         raise _refuse(argument.name, f"be a {argument.domain}", value, TypeError)
     for field, least in argument.fields:
         if not getattr(value, field) >= least:
-            raise Refused(ValueError(f"{argument.name}.{field} must be at least {least:g}, got {getattr(value, field)}"))
+            raise Refused(
+                ValueError(f"{argument.name}.{field} must be at least {least:g}, got {getattr(value, field)}")
+            )
     return value
 
 
@@ -643,7 +648,9 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
         return Gaussian(mean, var)
     if gives == "fits x":
         if not _fits(_shape(result), _shape(x)):
-            raise ValueError(f"{name} must fit the shape {_shape(x)}, or be 1 long where it does not, got {_shape(result)}")
+            raise ValueError(
+                f"{name} must fit the shape {_shape(x)}, or be 1 long where it does not, got {_shape(result)}"
+            )
         return result
     if gives.startswith("2 "):
         batch, channels, *rest = _shape(x)
@@ -812,7 +819,9 @@ def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes], own: 
                     raise Refused(ValueError(f"{name} must {must}, got {shape}"))
             elif not any(_matches(shape, dims, sizes) for dims in alternatives):
                 wanted = " or ".join(f"({', '.join(dims)}{',' if len(dims) == 1 else ''})" for dims in alternatives)
-                known = ", ".join(f"{dim} = {size}" for dim, size in sizes.items() if dim in " ".join(map(" ".join, alternatives)))
+                known = ", ".join(
+                    f"{dim} = {size}" for dim, size in sizes.items() if dim in " ".join(map(" ".join, alternatives))
+                )
                 raise Refused(
                     ValueError(f"{name} must have the shape {wanted}{f' with {known}' if known else ''}, got {shape}")
                 )

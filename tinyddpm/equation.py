@@ -156,7 +156,16 @@ def equation(
         call.__doc__ = _with_arguments(function.__doc__ or "", known, shapes)
         _loads[function] = function.__globals__.get("__spec__")
         reason = UNPROVED[unproved] if unproved else None
-        registry[name] = Equation(call, source, origins, formula[1].strip() if formula else "", place, tuple(known), door.read_shapes(shapes), reason)
+        registry[name] = Equation(
+            call,
+            source,
+            origins,
+            formula[1].strip() if formula else "",
+            place,
+            tuple(known),
+            door.read_shapes(shapes),
+            reason,
+        )
         return call  # type: ignore[return-value]
 
     return register
@@ -182,7 +191,11 @@ def find(what: str | Callable[..., Any]) -> Equation:
 def described(argument: door.Argument, shapes: str = "") -> str:
     """An argument in one line: what its letter means, and what it may be here."""
     letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
-    parts = [letter.meaning, f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "", *argument.allowed()]
+    parts = [
+        letter.meaning,
+        f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "",
+        *argument.allowed(),
+    ]
     return "; ".join(filter(None, parts))
 
 
