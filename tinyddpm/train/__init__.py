@@ -84,10 +84,13 @@ def learned_variance_loss(
     step = schedule.at(t, like=x_0)
     x_t = forward.diffuse(x_0, noise, step)
     answer, v = halves(model(x_t, t), x_0.shape[1])
-    simple = elbo.simple_loss(PREDICTIONS[predicts].target(x_0, noise, step), answer)
-    step = schedule.at(t.clamp(min=2), like=x_0)  # of t = 1 the bound is not taken
-    mean = posterior.mean(x_t, PREDICTIONS[predicts].x_0(x_t, answer.detach(), step), step)
-    bound = elbo.denoising_matching(x_t, x_0, mean, posterior.interpolated_variance(v, step), step)
+    prediction = PREDICTIONS[predicts]
+    simple = elbo.simple_loss(prediction.target(x_0, noise, step), answer)
+    step = schedule.at(t.clamp(min=2), like=x_0)  # not for the bound at t = 1
+    x_0_hat = prediction.x_0(x_t, answer.detach(), step)
+    mean = posterior.mean(x_t, x_0_hat, step)
+    var = posterior.interpolated_variance(v, step)
+    bound = elbo.denoising_matching(x_t, x_0, mean, var, step)
     return elbo.hybrid_loss(simple, schedule.T * bound * (t > 1), weight)
 
 
@@ -140,7 +143,8 @@ def stratified_times(uniform: Array, batch: int, T: int) -> Array:
         Whole numbers (int64), shape (batch,).
     """
     xp = array_api_compat.array_namespace(uniform)
-    i = xp.arange(batch, dtype=uniform.dtype, device=array_api_compat.device(uniform))
+    device = array_api_compat.device(uniform)
+    i = xp.arange(batch, dtype=uniform.dtype, device=device)
     place = (uniform + i / batch) % 1
     return 1 + xp.astype(xp.floor(T * place), xp.int64)
 

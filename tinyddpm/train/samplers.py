@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
@@ -134,14 +135,11 @@ def second_order_step(x_t: Array, x_0: Array, x_0_before: Array, step_u: Step, s
 
     Both differences are taken from the jumps between the times, where no digits cancel. The step to s = 0 is DDIM's.
     """
-    pace = forward.log_snr_gain(step, step_s) / forward.log_snr_gain(step_u, step) / 2
+    gain = forward.log_snr_gain
+    pace = gain(step, step_s) / gain(step_u, step) / 2
     shrink = sqrt(step_s.noise_var / step.noise_var)
-    pull = (
-        step_s.alpha_bar
-        * step.since(step_s).beta
-        / step.noise_var
-        / (sqrt(step_s.alpha_bar) + sqrt(step.alpha_bar) * shrink)
-    )
+    roots = sqrt(step_s.alpha_bar) + sqrt(step.alpha_bar) * shrink
+    pull = step_s.alpha_bar * step.since(step_s).beta / step.noise_var / roots
     return shrink * x_t + pull * (x_0 + pace * (x_0 - x_0_before))
 
 
@@ -204,11 +202,10 @@ def sample_path(
     import torch
 
     visited, back = _times(schedule, steps, times), row(SAMPLERS, sampler)
-    respaced, answers = forward.respace(schedule, visited), _Answers(model, predicts, variance, clip, clip_noise)
+    respaced = forward.respace(schedule, visited)
+    answers = _Answers(model, predicts, variance, clip, clip_noise)
 
-    def draw() -> torch.Tensor:
-        return torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
-
+    draw = partial(torch.randn, *shape, generator=rng, device=rng.device, dtype=dtype)
     x, before = draw(), None
     x = x if start is None else check_shape("start", start, tuple(shape))
     yield x
@@ -216,12 +213,13 @@ def sample_path(
         step, z = respaced[i], draw()
         with torch.no_grad(), unchecked():
             x_0, noise, v = answers(x, visited[i - 1], step)
-            at = Moment(step, step.before, noise, z, row(VARIANCES, variance)(step, v), eta, before)
+            var = row(VARIANCES, variance)(step, v)
+            at = Moment(step, step.before, noise, z, var, eta, before)
             x, before = back.step(x, x_0, at), (x_0, step)
             for _ in range(corrections if i > 1 else 0):
-                x = _corrected(
-                    x, answers(x, visited[i - 2], respaced[i - 1])[1], draw(), respaced[i - 1], corrector_size
-                )
+                _, noise, _ = answers(x, visited[i - 2], respaced[i - 1])
+                z, now = draw(), respaced[i - 1]
+                x = _corrected(x, noise, z, now, corrector_size)
         yield x
 
 
@@ -292,7 +290,8 @@ def sample(
         steps: how many times to visit; all T if neither these nor ``times`` are given.
         options: what else `sample_path` takes.
     """
-    *_, x_0 = sample_path(model, schedule, shape, rng, sampler, steps, **options)
+    path = sample_path(model, schedule, shape, rng, sampler, steps, **options)
+    *_, x_0 = path
     return x_0
 
 
@@ -334,12 +333,14 @@ def encode(
     import torch
 
     visited, x = _times(schedule, steps, times), x_0
-    respaced, answers = forward.respace(schedule, visited), _Answers(model, predicts, "beta", None, True)
+    respaced = forward.respace(schedule, visited)
+    answers = _Answers(model, predicts, "beta", None, True)
     with torch.no_grad():
         for i in range(1, len(visited) + 1):
             asked = max(i - 1, 1)
             _, noise, _ = answers(x, visited[asked - 1], respaced[asked])
-            x = posterior.ddim_encode_step(x, noise, respaced[i].before, respaced[i])
+            step = respaced[i]
+            x = posterior.ddim_encode_step(x, noise, step.before, step)
     return x
 
 
@@ -361,12 +362,19 @@ def interpolate(noise_a: Array, noise_b: Array, share: Array) -> Array:
         noise_b: the other, in the same shape.
         share: s, how much of the way, from 0 for ``noise_a`` to 1 for ``noise_b``.
     """
-    xp, dims = array_api_compat.array_namespace(noise_a), tuple(range(1, noise_a.ndim)) or (0,)
-    dot, square_a, square_b = (
-        xp.sum(x * y, axis=dims, keepdims=True) for x, y in ((noise_a, noise_b), (noise_a, noise_a), (noise_b, noise_b))
-    )
-    cos = dot / sqrt(square_a * square_b)
-    if not bool(xp.all(abs(cos) < 1)):  # many circles go through both, or none
-        raise ValueError(f"noise_a and noise_b must point in different directions, got a cosine of {cos}")
+    xp = array_api_compat.array_namespace(noise_a)
+    cos = _cosine(noise_a, noise_b)
     angle = xp.acos(cos)
-    return (xp.sin((1 - share) * angle) * noise_a + xp.sin(share * angle) * noise_b) / xp.sin(angle)
+    near, far = xp.sin((1 - share) * angle), xp.sin(share * angle)
+    return (near * noise_a + far * noise_b) / xp.sin(angle)
+
+
+def _cosine(noise_a: Array, noise_b: Array) -> Array:
+    """The cosine of the angle between two noises, pair by pair; refused where many circles go through both, or none."""
+    xp, dims = array_api_compat.array_namespace(noise_a), tuple(range(1, noise_a.ndim)) or (0,)
+    pairs = ((noise_a, noise_b), (noise_a, noise_a), (noise_b, noise_b))
+    dot, square_a, square_b = (xp.sum(x * y, axis=dims, keepdims=True) for x, y in pairs)
+    cos = dot / sqrt(square_a * square_b)
+    if not bool(xp.all(abs(cos) < 1)):
+        raise ValueError(f"noise_a and noise_b must point in different directions, got a cosine of {cos}")
+    return cos
