@@ -205,7 +205,8 @@ def sample_path(
     respaced = forward.respace(schedule, visited)
     answers = _Answers(model, predicts, variance, clip, clip_noise)
 
-    draw = partial(torch.randn, *shape, generator=rng, device=rng.device, dtype=dtype)
+    where = {"generator": rng, "device": rng.device, "dtype": dtype}
+    draw = partial(torch.randn, *shape, **where)
     x, before = draw(), None
     x = x if start is None else check_shape("start", start, tuple(shape))
     yield x
