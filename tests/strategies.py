@@ -78,6 +78,14 @@ def jumps(draw, edges=False):
     return schedule[s] if s else schedule[1].before, schedule[t]
 
 
+def ten_digits(*steps):
+    """The relative error that a check allows: 1e-10, and what subtracting alpha_bar from 1 loses near t = 1.
+
+    A textbook subtracts, so code that does is right; that ours keeps more digits, `test_digits` shows.
+    """
+    return 1e-10 + 1e-15 / min(var for step in steps for var in (step.noise_var, step.noise_var_prev) if var > 0)
+
+
 def numbers():
     """Readable floats in [-5, 5], 0 among them."""
     return st.integers(-5000, 5000).map(lambda thousandths: thousandths / 1000)

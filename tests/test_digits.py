@@ -1,4 +1,4 @@
-"""Digits: in float32 the coefficient of every operand is right to its last few, in bfloat16 to its first two.
+"""Digits: in float64 and float32 the coefficient of every operand is right but for roundings, in bfloat16 finite.
 
 Steps come as a trainer has them, from `schedule.at(t, like=x)`, for a step and for a jump over many. What a coefficient
 should be is computed by the same function from exact betas, in numbers of fifty digits: that the formula is right, other
@@ -98,13 +98,15 @@ def steps_at(schedule, pairs, like):
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 @pytest.mark.parametrize("pairs", [NEXT, FAR], ids=["next", "far"])
 @pytest.mark.parametrize(("coefficient", "name"), named(COEFFICIENTS))
-def test_coefficients_in_float32_and_bfloat16(coefficient, name, pairs, schedule):
+def test_coefficients_in_every_precision(coefficient, name, pairs, schedule):
     exact = EXACT[schedule]
     truth = [
         coefficient(mpmath.mpf(1), exact[s], exact[t].since(exact[s]) if s < t - 1 else exact[t]) for s, t in pairs
     ]
     truth = np.array(truth, dtype=object).astype(np.float64)
     like = np.ones(len(pairs), np.float32)
+    double = np.ones(len(pairs))
+    np.testing.assert_allclose(coefficient(double, *steps_at(SCHEDULES[schedule], pairs, double)), truth, rtol=1e-12)
     found = coefficient(like, *steps_at(SCHEDULES[schedule], pairs, like))
     assert found.dtype == np.float32
     longer = name == "posterior.ddim_step"

@@ -16,7 +16,7 @@ from tinyddpm.arrays import convert
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule, Step
 
-from .strategies import betas, floats, jumps, numbers, points, positive, refused, steps_for
+from .strategies import betas, floats, jumps, numbers, points, positive, refused, steps_for, ten_digits
 
 # Bayes' rule by counting. --------------------------------------------------------------------------------------------
 
@@ -84,7 +84,8 @@ def test_the_posterior_is_bayes_rule(first, second, x):
         mean, var = posterior.posterior(x_t, x_0, step)
         spread = 1 + float((x_prev - mean) ** 2 / var)  # the square is as wrong as the mean is, times its own size
         ours = stats.norm.logpdf(x_prev, mean, math.sqrt(var))
-        assert_equal(ours, np.float64(by_bayes), atol=1e-10 * spread * max(1, abs(mean) / math.sqrt(var)))
+        slack = ten_digits(step) * spread * max(1, abs(mean) / math.sqrt(var))
+        assert_equal(ours, np.float64(by_bayes), atol=slack)
 
 
 @checks(posterior.precision, posterior.variance, posterior.mean)
@@ -95,15 +96,16 @@ def test_completing_the_square(first, second, x):
         beta, kept_prev, step = exact_pair(first, second)
         left, middle, right = (log_posterior(beta, kept_prev, mpmath.mpf(k), *map(mpmath.mpf, x)) for k in (-1, 0, 1))
         curvature, slope = left - 2 * middle + right, (right - left) / 2
-        assert_equal(posterior.precision(step), float(-curvature))
-        assert_equal(posterior.variance(step), float(-1 / curvature))
-        assert_equal(posterior.mean(*x, step), float(-slope / curvature), atol=1e-13)
+        slack = ten_digits(step)
+        assert_equal(posterior.precision(step), float(-curvature), rtol=slack)
+        assert_equal(posterior.variance(step), float(-1 / curvature), rtol=slack)
+        assert_equal(posterior.mean(*x, step), float(-slope / curvature), rtol=slack, atol=5 * slack)
 
 
 @checks(posterior.variance)
 @given(step=steps_for(posterior.precision))
 def test_knowing_more_never_widens(step):
-    assert 0 < posterior.variance(step) <= min(step.beta, step.noise_var_prev) * (1 + 1e-15)
+    assert 0 < posterior.variance(step) <= min(step.beta, step.noise_var_prev) * (1 + ten_digits(step))
 
 
 @checks(posterior.variance, posterior.mean, posterior.posterior)
@@ -116,8 +118,8 @@ def test_the_last_step_back_is_certain(like, beta, x):
     mean, var = posterior.posterior(x_t, x_0, first)
     assert_equal(var, 0.0 if like is None else 0 * like)
     assert_equal(posterior.variance(first), var)
-    assert_equal(mean, x_0)
-    assert_equal(posterior.mean(x_t, x_0, first), x_0)
+    assert_equal(mean, x_0, rtol=ten_digits(schedule[1]))
+    assert_equal(posterior.mean(x_t, x_0, first), mean)
 
 
 def by_covariances(x_t, x_0, step):
@@ -144,7 +146,7 @@ def test_the_four_forms_of_the_mean_agree(form, x, data):
     (x_0, noise), step = x, data.draw(steps_for(form))
     x_t = math.sqrt(step.alpha_bar) * x_0 + math.sqrt(step.noise_var) * noise
     divided = form in (posterior.mean_from_noise, posterior.mean_from_score)
-    size = 1e-14 / math.sqrt(step.alpha) if divided else 1e-13  # what is rounded in x_t grows by as much
+    size = 10 * ten_digits(step) / (math.sqrt(step.alpha) if divided else 1)  # what is rounded in x_t grows by as much
     assert_equal(form(x_t, FORMS[form](x_0, noise, step), step), by_covariances(x_t, x_0, step), atol=size)
 
 
@@ -183,8 +185,9 @@ def test_the_optimal_variance_by_conditioning(step, data_var):
         root = mpmath.sqrt(step.alpha)
         before = mpmath.mpf(step.alpha_bar_prev) * data_var + step.noise_var_prev
         covariance = mpmath.matrix([[before, root * before], [root * before, root**2 * before + step.beta]])
-        assert_equal(posterior.optimal_variance(step, data_var), float(1 / mpmath.inverse(covariance)[0, 0]))
-    assert_equal(posterior.optimal_variance(step, 0.0), posterior.variance(step))
+        expected = float(1 / mpmath.inverse(covariance)[0, 0])
+        assert_equal(posterior.optimal_variance(step, data_var), expected, rtol=ten_digits(step))
+    assert_equal(posterior.optimal_variance(step, 0.0), posterior.variance(step), rtol=ten_digits(step))
     assert_equal(posterior.optimal_variance(step, 1.0), step.beta)
 
 
@@ -274,7 +277,7 @@ def test_the_lower_entropy_bound_is_minus_infinity_at_the_last_step(beta):
 @given(step=steps_for(posterior.precision), v=st.floats(-0.5, 1.5))
 def test_the_learned_variance_moves_evenly_on_a_logarithmic_scale(step, v):
     small, large = posterior.variance(step), step.beta
-    assert_equal(posterior.interpolated_variance(0.0, step), small)
+    assert_equal(posterior.interpolated_variance(0.0, step), small, rtol=1e-9)
     assert_equal(posterior.interpolated_variance(1.0, step), large)
     line = np.poly1d(np.polyfit([0, 1], np.log([small, large]), 1))
     assert_equal(posterior.interpolated_variance(v, step), math.exp(line(v)), rtol=1e-9)
@@ -297,7 +300,7 @@ def test_a_sampling_step_draws_around_the_mean_of_the_posterior(x, step, var):
     """Mean and spread, read off from z = 0 and z; where t is 1 the spread is 0 whatever the variance is."""
     x_t, x_0, z = x
     middle = posterior.sampling_step(x_t, x_0, 0 * z, step, var)
-    assert_equal(middle, by_covariances(x_t, x_0, step), atol=1e-13)
+    assert_equal(middle, by_covariances(x_t, x_0, step), atol=10 * ten_digits(step))
     fresh = 0.0 if step.noise_var_prev == 0 else math.sqrt(var)
     assert_equal(posterior.sampling_step(x_t, x_0, z, step, var), middle + fresh * z, atol=1e-14)
 
@@ -310,7 +313,8 @@ def test_a_sampling_step_at_fifty_digits(first, second, x, z):
         left, middle, right = (log_posterior(beta, kept_prev, mpmath.mpf(k), *map(mpmath.mpf, x)) for k in (-1, 0, 1))
         curvature, slope = left - 2 * middle + right, (right - left) / 2
         drawn = -slope / curvature + z / mpmath.sqrt(-curvature)
-        assert_equal(posterior.sampling_step(*x, z, step, posterior.variance(step)), float(drawn), atol=1e-13)
+        found = posterior.sampling_step(*x, z, step, posterior.variance(step))
+        assert_equal(found, float(drawn), atol=10 * ten_digits(step))
 
 
 @checks(posterior.ancestral_step)
@@ -319,10 +323,11 @@ def test_an_ancestral_step_draws_from_the_posterior(x, step, var):
     x_t, noise, z = x
     x_0 = (x_t - math.sqrt(step.noise_var) * noise) / math.sqrt(step.alpha_bar)
     fresh = 0.0 if step.noise_var_prev == 0 else math.sqrt(var) * z
-    size = 1e-14 / math.sqrt(step.alpha_bar)  # x_0 has been divided by it
+    slack = 10 * ten_digits(step)
+    size = slack / math.sqrt(step.alpha_bar)  # x_0 has been divided by it
     assert_equal(posterior.ancestral_step(x_t, noise, z, step, var), by_covariances(x_t, x_0, step) + fresh, atol=size)
     clipped = by_covariances(x_t, np.clip(x_0, -0.7, 0.7), step) + fresh
-    assert_equal(posterior.ancestral_step(x_t, noise, z, step, var, clip=0.7), clipped, atol=1e-13)
+    assert_equal(posterior.ancestral_step(x_t, noise, z, step, var, clip=0.7), clipped, atol=slack)
 
 
 @checks(posterior.ancestral_step, posterior.sampling_step)
@@ -341,6 +346,9 @@ def test_a_batch_of_times_is_silent_only_where_t_is_1(like, clip):
 
 
 etas = st.sampled_from([0.0, 0.3, 0.5, 1.0])
+
+DIFFERENCE = 1e-7
+"""What the root of 1 - alpha_bar - sigma^2, as it is printed, may be off by: where it is near 0 it has half the digits."""
 
 
 def exact_jump(step_s, step):
@@ -371,15 +379,18 @@ def test_ddim_renoises_to_the_marginal_at_any_eta(jump, eta, x):
     """The step is linear in picture, old noise and fresh noise: its weights are read off, and their squares counted."""
     step_s, step = jump
     picture, old, fresh = (posterior.ddim_renoise(*one, step, step_s, eta) for one in np.eye(3).tolist())
+    slack = ten_digits(step)
     assert_equal(picture, math.sqrt(step_s.alpha_bar))
-    assert_equal(old**2 + fresh**2, step_s.noise_var)
+    assert_equal(old**2 + fresh**2, step_s.noise_var, atol=1e-15)
     assert min(old, fresh) >= 0
     with mpmath.workdps(60):
         kept_s, kept_t = exact_jump(step_s, step)
         # Of x_s and x_t given x_0: all of it is shared with the old noise, and for eta = 1 as in the forward chain.
         chain = mpmath.sqrt(kept_t / kept_s) * (1 - kept_s) / mpmath.sqrt(1 - kept_t)
-        expected = mpmath.sqrt((1 - kept_s) * (1 - mpmath.mpf(eta) ** 2) + (eta * chain) ** 2)
-        assert_equal(old, float(expected), rtol=1e-9)
+        expected = (1 - kept_s) * (1 - mpmath.mpf(eta) ** 2) + (eta * chain) ** 2
+        assert_equal(
+            old**2, float(expected), rtol=slack, atol=1e-15
+        )  # printed as a difference, 1 - alpha_bar - sigma^2
     x_0, noise, z = x
     made = posterior.ddim_renoise(x_0, noise, z, step, step_s, eta)
     assert_equal(made, picture * x_0 + old * noise + fresh * z, atol=1e-13)
@@ -392,17 +403,20 @@ def test_ddim_with_all_the_noise_is_the_sampling_step(x, step):
     x_0, noise, z = x
     x_t = forward.diffuse(x_0, noise, step)
     expected = posterior.sampling_step(x_t, x_0, z, step, posterior.variance(step))
-    assert_equal(posterior.ddim_renoise(x_0, noise, z, step, step.before, 1.0), expected, atol=1e-13)
+    lost = DIFFERENCE * math.sqrt(step.noise_var_prev) + 10 * ten_digits(step)
+    assert_equal(posterior.ddim_renoise(x_0, noise, z, step, step.before, 1.0), expected, atol=lost)
 
 
 @checks(posterior.ddim_step, posterior.ancestral_step, posterior.ddim_sigma)
 @given(x=points(3), step=steps_for(posterior.ancestral_step))
 def test_ddim_with_all_the_noise_is_the_ancestral_step(x, step):
     x_t, noise, z = x
-    size = 1e-13 / math.sqrt(step.alpha_bar)  # x_0 is divided by it
+    slack = 10 * ten_digits(step) / math.sqrt(step.alpha_bar)  # x_0 is divided by it
     ancestral = posterior.ancestral_step(x_t, noise, z, step, posterior.variance(step))
-    assert_equal(posterior.ddim_step(x_t, noise, z, step, step.before, 1.0), ancestral, atol=size)
-    assert_equal(posterior.ddim_sigma(step, step.before, 1.0) ** 2, posterior.variance(step))
+    lost = DIFFERENCE * math.sqrt(step.noise_var_prev) + slack
+    assert_equal(posterior.ddim_step(x_t, noise, z, step, step.before, 1.0), ancestral, atol=lost)
+    sigma = posterior.ddim_sigma(step, step.before, 1.0)
+    assert_equal(sigma**2, posterior.variance(step), rtol=1e-9)
 
 
 @checks(posterior.ddim_step)
@@ -414,12 +428,11 @@ def test_ddims_step_predicts_the_picture_and_noises_it_again(jump, eta, x):
     sigma = posterior.ddim_sigma(step, step_s, eta)
     old = math.sqrt(max(step_s.noise_var - sigma**2, 0.0))
     by_hand = math.sqrt(step_s.alpha_bar) * x_0 + old * noise + sigma * z
-    lost = 1e-7 * math.sqrt(step_s.noise_var)  # the root of a difference: half of its digits
-    assert_equal(
-        posterior.ddim_step(x_t, noise, z, step, step_s, eta), by_hand, atol=lost + 1e-13 / math.sqrt(step.alpha_bar)
-    )
+    size = 10 * ten_digits(step) / math.sqrt(step.alpha_bar)
+    lost = DIFFERENCE * math.sqrt(step_s.noise_var) + size
+    assert_equal(posterior.ddim_step(x_t, noise, z, step, step_s, eta), by_hand, atol=lost)
     again = posterior.ddim_renoise(x_0, noise, z, step, step_s, eta)
-    assert_equal(posterior.ddim_step(x_t, noise, z, step, step_s, eta), again, atol=1e-13 / math.sqrt(step.alpha_bar))
+    assert_equal(posterior.ddim_step(x_t, noise, z, step, step_s, eta), again, atol=lost)
 
 
 @checks(posterior.ddim_encode_step, posterior.ddim_step)
@@ -428,10 +441,11 @@ def test_encoding_undoes_decoding(jump, x):
     """Of one picture and one noise, the samples at s and t lead to each other."""
     (step_s, step), (x_0, noise) = jump, x
     x_s, x_t = (math.sqrt(at.alpha_bar) * x_0 + math.sqrt(at.noise_var) * noise for at in (step_s, step))
-    assert_equal(posterior.ddim_encode_step(x_s, noise, step_s, step), x_t, atol=1e-13)
+    assert_equal(posterior.ddim_encode_step(x_s, noise, step_s, step), x_t, atol=10 * ten_digits(step))
     if step.alpha_bar > 0:
         decoded = posterior.ddim_step(x_t, noise, 0 * x_t, step, step_s, 0.0)
-        assert_equal(decoded, x_s, atol=1e-13 / math.sqrt(step.alpha_bar))
+        slack = DIFFERENCE * math.sqrt(step_s.noise_var) + 10 * ten_digits(step) / math.sqrt(step.alpha_bar)
+        assert_equal(decoded, x_s, atol=slack)
 
 
 # The door. -----------------------------------------------------------------------------------------------------------
