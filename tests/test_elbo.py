@@ -152,6 +152,20 @@ def test_what_cannot_happen():
     assert elbo.entropy([0.0, 1.0]) == 0
 
 
+@checks(elbo.information, elbo.entropy, elbo.cross_entropy, elbo.kl)
+@pytest.mark.parametrize("small", [2.0**-40, 2.0**-60, 1e-200])
+def test_what_is_nearly_impossible_counts_as_it_is(small):
+    """No floor under the logarithm: with one, the entropy of what is nearly certain would be far off."""
+    rare, common = mpmath.mpf(small), 1 - mpmath.mpf(small)
+    p, half = np.array([small, 1 - small]), np.array([0.5, 0.5])
+    assert_equal(elbo.information(small), float(-mpmath.log(rare)))
+    if small > 2.0**-53:  # else one less it is one
+        assert_equal(elbo.entropy(p), np.float64(-rare * mpmath.log(rare) - common * mpmath.log(common)))
+    assert_equal(elbo.entropy(np.array([small, 1.0])), np.float64(-rare * mpmath.log(rare)))
+    assert_equal(elbo.cross_entropy(half, p), np.float64(-(mpmath.log(rare) + mpmath.log(float(p[1]))) / 2))
+    assert_equal(elbo.kl(np.array([0.0, 1.0]), p[::-1]), np.float64(-mpmath.log(rare)))
+
+
 @checks(elbo.jensen_gap)
 @given(rows=distributions(count=1), values=st.lists(st.integers(1, 9), min_size=5, max_size=5))
 def test_jensens_inequality(rows, values):
