@@ -18,6 +18,9 @@ import numpy as np
 Array: TypeAlias = Any
 """A Python float, a NumPy array, a torch tensor or a SymPy expression."""
 
+NUMPY, TRUTH = (np.ndarray, np.generic), (bool, np.bool_)
+"""NumPy's arrays and scalars; a single truth value. Named here, since `torch.compile` traces no union with NumPy's types."""
+
 
 def sqrt(x: Array) -> Array:
     """Square root, as a power, so that every library can take it."""
@@ -33,7 +36,7 @@ def log(x: Array) -> Array:
     """Natural logarithm in the library of ``x``; of zero it is minus infinity, as in every array library."""
     if isinstance(x, int | float):
         return math.log(x) if x else -math.inf
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, NUMPY):
         with np.errstate(divide="ignore"):
             return np.log(x)
     return _library(x).log(x)
@@ -46,7 +49,7 @@ def expm1(x: Array) -> Array:
 
 def log1p(x: Array) -> Array:
     """log(1 + x), with all its digits where x is small."""
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, NUMPY):
         with np.errstate(divide="ignore"):  # of -1 it is minus infinity, as in every array library
             return np.log1p(x)
     return _library(x).log1p(x) if not is_symbolic(x) else log(1 + x)
@@ -54,7 +57,7 @@ def log1p(x: Array) -> Array:
 
 def where(condition: Array, yes: Array, no: Array) -> Array:
     """The one where the condition holds, else the other; for a plain condition a plain choice."""
-    if isinstance(condition, bool | np.bool_):
+    if isinstance(condition, TRUTH):
         return yes if condition else no
     return array_api_compat.array_namespace(condition).where(condition, yes, no)
 
@@ -182,7 +185,7 @@ def to_numpy(value: Array) -> np.ndarray:
 
 def is_array(value: Any) -> bool:
     """Whether it is an array or a tensor of any library, or a NumPy scalar."""
-    return isinstance(value, np.ndarray | np.generic) or (hasattr(value, "shape") and hasattr(value, "dtype"))
+    return isinstance(value, NUMPY) or (hasattr(value, "shape") and hasattr(value, "dtype"))
 
 
 def is_tensor(value: Any) -> bool:
@@ -199,7 +202,7 @@ def is_traced() -> bool:
 
 def is_symbolic(x: Any) -> bool:
     """Whether it is a symbol or an expression of SymPy, or a number of mpmath."""
-    return type(x).__module__.partition(".")[0] in ("sympy", "mpmath")
+    return not isinstance(x, float) and type(x).__module__.partition(".")[0] in ("sympy", "mpmath")
 
 
 def _library(x: Array) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, clipped, exp, expm1, is_symbolic, is_tensor, is_traced, log, log1p, to_numpy, where
+from .arrays import TRUTH, Array, clipped, exp, expm1, is_symbolic, is_tensor, is_traced, log, log1p, to_numpy, where
 
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -311,7 +311,7 @@ def _within(name: str, value: Any, domain: Interval) -> tuple[np.ndarray, float]
 def _log_of(share: Array, rest: Array) -> Array:
     """log(share) where share + rest = 1, from whichever of them has more digits."""
     small = rest < 0.5
-    if isinstance(small, bool | np.bool_):
+    if isinstance(small, TRUTH):
         return log1p(-rest) if small else log(share)
     if not hasattr(small, "shape"):  # symbols
         return log(share)
