@@ -19,7 +19,7 @@ from .. import elbo
 from ..files import write
 from . import checkpoint, data, guided, metrics, plots, run
 from .data import Data
-from .loop import move
+from .loop import shifted
 from .machine import one_thread
 from .unet import prediction
 
@@ -83,8 +83,8 @@ def _learn(judge: Classifier, found: Data) -> None:
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=STEPS)
     for _ in range(STEPS):
         chosen = torch.randint(len(x), (BATCH,))
-        moved = move(x[chosen], torch.randint(-1, 2, (BATCH, 2)))  # a shape is the same there
-        loss = functional.cross_entropy(judge(moved), labels[chosen], label_smoothing=0.05)
+        x_0 = shifted(x[chosen], torch.randint(-1, 2, (BATCH, 2)))  # a shape is the same there
+        loss = functional.cross_entropy(judge(x_0), labels[chosen], label_smoothing=0.05)
         adam.zero_grad()
         loss.backward()
         adam.step()
