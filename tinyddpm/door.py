@@ -100,7 +100,8 @@ class Requirement(NamedTuple):
         names = [name for name in self.names if name in given]
         if any(given[name] is None for name in names) or not names:
             return
-        holds = eval(self.code, {"__builtins__": {}, "abs": abs, "min": min, "shape": _shape}, dict(given))
+        builtins = {"__import__": __import__}  # which NumPy may want, for a module that it loads late
+        holds = eval(self.code, {"__builtins__": builtins, "abs": abs, "min": min, "shape": _shape}, dict(given))
         ends = _ends(holds)
         if ends is not None and not ends[0]:
             values = ", ".join(f"{name} = {_shown(given[name])}" for name in names)
