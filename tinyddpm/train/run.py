@@ -15,7 +15,7 @@ from torch import nn
 from . import guided, sample_path
 from .checkpoint import BEST, CONFIG, LAST, fill, read, read_config
 from .config import Config, check_seed
-from .machine import device_of
+from .machine import device_of, in_precision
 from .unet import network, prediction
 
 STEPS = 20
@@ -69,6 +69,7 @@ class Run:
         if options["variance"] == "learned" and not learned:
             raise ValueError("variance must be beta or posterior for a run that has not learned one, got 'learned'")
         asked = model if options["variance"] == "learned" else prediction(model, self.shape[0])
+        asked = in_precision(self.config.precision, rng.device)(asked)  # as it was trained
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         steps = min(STEPS, schedule.T) if steps is None else steps
         return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
