@@ -48,6 +48,20 @@ def child(config):
     loop.fit(config)
 
 
+def at_a_terminal(config, name):
+    """Train in a process whose terminal is of this name, as if it had been started there."""
+    torch.set_num_threads(1)
+    loop.LOG_EVERY = 3
+    os.setsid()
+    terminal = os.open(name, os.O_RDWR)  # the first one that is opened is the terminal
+    os.dup2(terminal, 2)
+    os.close(terminal)
+    try:
+        loop.fit(config)
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
 def member(config, rank, port, stop_at, refused):
     """One of two processes, told so by what torchrun sets; the first may be interrupted, or both refuse."""
     torch.set_num_threads(1)

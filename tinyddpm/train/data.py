@@ -224,15 +224,15 @@ def file(path: Path, held_out: float = 0.0) -> Data:
     if "images" not in arrays:
         raise ValueError(f"data {str(path)!r} must have an array `images`, it has {sorted(arrays)}")
     images, labels = arrays.pop("images"), arrays.pop("labels", None)
-    x, names = scaled(images), ()
+    x, names = scaled(images), list[str]()
     if labels is not None:
         if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0:
             raise ValueError(f"labels must be a whole number from 0 for each image, got {labels.dtype} {labels.shape}")
         if labels.max() >= LABELS:
             raise ValueError(f"labels must lie below {LABELS}, got {labels.max()}")
         numbers, labels = np.unique(labels, return_inverse=True)  # there is no class without pictures
-        names = tuple(map(str, numbers))
-    return split(x, labels, held_out)._replace(names=names, skipped=tuple(sorted(arrays)))
+        names = [str(number) for number in numbers]
+    return split(x, labels, held_out)._replace(names=tuple(names), skipped=tuple(sorted(arrays)))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from torch import nn
 from . import SAMPLERS, VARIANCES, Sampler, guided, sample_path
 from .checkpoint import BEST, CONFIG, LAST, fill, read, read_config
 from .config import Config, check_seed
-from .machine import device_of
+from .machine import device_of, in_precision
 from .unet import network, prediction
 
 STEPS = 20
@@ -88,6 +88,7 @@ class Run:
             fixed = " or ".join(name for name in VARIANCES if name != "learned")
             raise ValueError(f"variance must be {fixed} for a run that has not learned one, got 'learned'")
         asked = model if options["variance"] == "learned" else prediction(model, self.shape[0])
+        asked = in_precision(self.config.precision, rng.device)(asked)  # as it was trained
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         if steps is None and options.get("times") is None:
             steps = min(STEPS, schedule.T)
