@@ -191,11 +191,8 @@ def find(what: str | Callable[..., Any]) -> Equation:
 def described(argument: door.Argument, shapes: str = "") -> str:
     """An argument in one line: what its letter means, and what it may be here."""
     letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
-    parts = [
-        letter.meaning,
-        f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "",
-        *argument.allowed(),
-    ]
+    meaning = letter.meaning.replace(", any shape", "") if shape else letter.meaning
+    parts = [meaning, f"shape {shape[1]}" if shape and "shape" not in meaning else "", *argument.allowed()]
     return "; ".join(filter(None, parts))
 
 
