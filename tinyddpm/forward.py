@@ -182,6 +182,9 @@ def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedul
     $$
     \beta_t = \beta_1 + \frac{t-1}{T-1}\,(\beta_T - \beta_1)
     $$
+
+    The betas are made for T = 1000, where alpha_bar ends at 4e-5. With T = 10 the same ones end at 0.904: x_T is mostly x_0
+    then, and no noise to begin sampling from. With fewer steps, take larger betas, or `respace` the long schedule.
     """
     return Schedule(np.linspace(beta_1, beta_T, T))
 
@@ -193,6 +196,8 @@ def scaled_linear(T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012)
     $$
     \beta_t = \Big(\sqrt{\beta_1} + \frac{t-1}{T-1}\,\big(\sqrt{\beta_T} - \sqrt{\beta_1}\big)\Big)^2
     $$
+
+    As those of `linear`, these betas are made for T = 1000.
     """
     return Schedule(np.linspace(sqrt(beta_1), sqrt(beta_T), T) ** 2)
 
@@ -204,6 +209,8 @@ def proportional(T: int = 1000, beta_T: float = 0.02) -> Schedule:
     $$
     \beta_t = \beta_T\,\frac{t}{T}
     $$
+
+    As that of `linear`, this beta_T is made for T = 1000.
     """
     return Schedule(beta_T * (np.arange(1, T + 1) / T))
 
