@@ -183,7 +183,7 @@ def test_a_place_that_torchrun_cannot_have_given_is_named(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "two")
     assert cli.main(["train", "--steps", "1"]) == 2
-    assert "WORLD_SIZE in the environment must be a whole number from 0, got 'two'" in capsys.readouterr().err
+    assert "WORLD_SIZE in the environment must be a whole number from 1, got 'two'" in capsys.readouterr().err
 
 
 def test_letters_that_a_terminal_has_not_cost_no_result(trained, tmp_path):

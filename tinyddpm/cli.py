@@ -266,9 +266,9 @@ def list_equations() -> None:
     """Print the table of the equations."""
     from . import equations
 
-    rows = [(known.number, known.name + known.signature, known.source) for known in equations()]
-    for number, call, source in rows:
-        print(f"{number:<6}{_cut(call, 70):<72}{_cut(source, WIDTH - 78)}".rstrip())
+    for row in equations():
+        call = _cut(row.name + row.signature, 70)
+        print(f"{row.number:<6}{call:<72}{_cut(row.source, WIDTH - 78)}".rstrip())
 
 
 def cite(name: str) -> None:
@@ -277,11 +277,11 @@ def cite(name: str) -> None:
     from .equation import find
 
     equations()
-    known = find(name)
-    print(f"({known.number}) {known.name}: {known.source}")
-    for origin in known.derived_from if known.source == bibliography.DERIVED else ():
+    row = find(name)
+    print(f"({row.number}) {row.name}: {row.source}")
+    for origin in row.derived_from if row.source == bibliography.DERIVED else ():
         print(f"from ({origin.number}) {origin.name}: {origin.source}")
-    for reference in bibliography.cite(known.source):
+    for reference in bibliography.cite(row.source):
         print(f"\n{reference.text}\n\n{reference.bibtex}")
 
 
