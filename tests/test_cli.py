@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +32,13 @@ def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "judged"), [([], True), (["--judge", "False"], False), (["--data", "some.npz"], False)]
+    ("arguments", "judged"),
+    [
+        ([], True),
+        (["--judge", "False"], False),
+        (["--no-judge"], False),
+        (["--data", "some.npz"], False),
+    ],
 )
 def test_train_prints_where_the_samples_are_and_what_they_are_worth(
     quick_judge, tmp_path, monkeypatch, capsys, arguments, judged
@@ -176,6 +184,112 @@ def test_a_class_is_asked_for_by_its_name(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main(["sample", "run", "--n", "2", "--label", "0"]) == 2
     assert "label must be one of 10, cat, dog, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flip"),
+    [
+        ([], None),
+        (["--flip"], True),
+        (["--no-flip"], False),
+        (["--flip", "None"], None),
+        (["--flip=False"], False),
+        (["--flip", "--no-judge"], True),
+        (["--no-judge", "--flip", "True"], True),
+    ],
+)
+def test_an_option_that_can_be_left_open_is_written_as_all_others_are(monkeypatch, arguments, flip):
+    chosen = []
+    monkeypatch.setattr(cli, "train", chosen.append)
+    assert cli.main(["train", "--no-attention", *arguments, "--compile"]) == 0
+    assert chosen == [
+        Config(flip=flip, judge=False if "--no-judge" in arguments else None, compile=True, attention=False)
+    ]
+
+
+def test_a_judge_on_another_device(trained, quick_judge, capsys):
+    assert cli.main(["judge", str(trained[0] / "1"), "--n", "9", "--steps", "2", "--device", "cpu"]) == 0
+    assert "9 samples" in capsys.readouterr().out
+    assert cli.main(["judge", str(trained[0] / "1"), "--device", "tpu"]) == 2
+    assert "device must be one of auto, cpu, cuda, got 'tpu'" in capsys.readouterr().err
+
+
+class OutOfMemoryError(RuntimeError):
+    """Called as PyTorch's is."""
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OutOfMemoryError("CUDA out of memory"),
+        MemoryError("Unable to allocate 7.11 PiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000000 bytes"),
+    ],
+)
+def test_too_little_memory_is_named(monkeypatch, capsys, problem):
+    def large(config):
+        raise problem
+
+    monkeypatch.setattr(cli, "train", large)
+    assert cli.main(["train"]) == 2
+    said = capsys.readouterr().err
+    assert "tinyddpm: out of memory; to train, take a smaller --batch" in said and str(problem) in said
+    problem.args = ("a bug",)
+    if type(problem) is RuntimeError:
+        with pytest.raises(RuntimeError, match="a bug"):
+            cli.main(["train"])
+
+
+def test_a_place_that_torchrun_cannot_have_given_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    assert cli.main(["train", "--steps", "1"]) == 2
+    assert "WORLD_SIZE in the environment must be a whole number from 1, got 'two'" in capsys.readouterr().err
+
+
+def test_letters_that_a_terminal_has_not_cost_no_result(trained, tmp_path):
+    script = (
+        "import sys\nfrom tinyddpm import cli\nfrom tinyddpm.train import judge\njudge.STEPS = 2\n"
+        f"sys.exit(cli.main({['judge', str(trained[0] / '1'), '--n', '20', '--steps', '2']}))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Fr?chet distance" in done.stdout and " ? " in done.stdout
+
+
+def test_a_result_that_nobody_reads_is_written_all_the_same(trained, quick_judge, monkeypatch):
+    def closed(result):
+        raise BrokenPipeError
+
+    (trained[0] / "2" / "judge.json").unlink(missing_ok=True)
+    monkeypatch.setattr(cli, "_print", closed)
+    monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    assert cli.main(["judge", str(trained[0] / "2"), "--n", "9", "--steps", "2"]) == 0
+    assert json.loads((trained[0] / "2" / "judge.json").read_text("utf-8"))["samples"] == 9
+
+
+def test_check_is_deaf_to_the_project_around_it(tmp_path):
+    """The package in a virtual environment inside of a project with settings, and a conftest.py, of its own."""
+    home, project = Path(cli.__file__).parent, tmp_path / "project"
+    library = project / ".venv" / "lib"
+    shutil.copytree(home, library / "tinyddpm", ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    (library / "tinyddpm" / "tests").mkdir()
+    for name in ("__init__.py", "conftest.py", "test_files.py"):
+        shutil.copy(Path(__file__).parent / name, library / "tinyddpm" / "tests" / name)
+    (project / "pyproject.toml").write_text(
+        '[tool.pytest.ini_options]\naddopts = "--no-such-option"\npython_files = "nothing_*.py"\n'
+    )
+    (project / "conftest.py").write_text("raise RuntimeError('of another project')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyddpm", "check", "-q", "-k", "whole_or_not"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(library)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_an_unknown_option_exits_with_2(capsys):

@@ -3,6 +3,7 @@
 import http.client
 import os
 import re
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 from tinyddpm.checker import assert_equal
 from tinyddpm.train import data
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -405,6 +408,17 @@ def test_the_checksum_is_of_every_part():
     others += [one._replace(train=one.train.reshape(-1, 1, 2, 8)), one._replace(held_out_labels=None)]
     assert len({data.checksum(each) for each in (one, *others)}) == 7
     assert data.checksum(one) == data.checksum(one._replace(train=one.train.copy()))
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_page_on_formats_says_what_is_read(tmp_path):
+    page = (DOCS / "train.md").read_text("utf-8")
+    page = page[page.index("## Which data can it read?") :].partition("\n## ")[0]
+    assert f"`{data.PICTURES}`" in page and f"below {data.LABELS:,}" in page and data.DARKEST == 256 // 8
+    for name, count in (("cat", 3), ("dog", 2)):
+        pictures_in(tmp_path / name, (32, 32), count)
+    (tmp_path / "cat" / "notes.txt").touch()
+    assert str(data.load(str(tmp_path))).replace(os.sep, "/") in page
 
 
 def test_openml_is_asked_once(tmp_path, monkeypatch):

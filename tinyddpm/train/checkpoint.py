@@ -42,7 +42,7 @@ def opened(config: Config, facts: dict[str, Any]) -> Iterator[Path]:
             raise ValueError(f"out must be a new or an empty folder, got {str(path)!r}; --resume goes on with a run")
         if not (path / CONFIG).is_file():
             write_json(path / CONFIG, {"config": config.saved(), "data": facts})
-        before, known = read_config(path)
+        before, facts_before = read_config(path)
         now = config.saved()
         differences = [
             f"{name} must stay {was!r}, as in the run {str(path)!r}, got {now[name]!r}"
@@ -51,7 +51,7 @@ def opened(config: Config, facts: dict[str, Any]) -> Iterator[Path]:
         ]
         differences += [
             f"data must stay the same: its {name} {'were' if name.endswith('s') else 'was'} {_short(was)}, now {_short(facts.get(name))}"
-            for name, was in known.items()
+            for name, was in facts_before.items()
             if was != facts.get(name)
         ]
         if differences:

@@ -82,7 +82,7 @@ class Config:
     grid_every: float = 60.0
     """seconds between two pictures of samples on the way"""
     judge: bool | None = None
-    """say at the end what the samples are worth, as `tinyddpm judge` does; if not given, of digits and points, where it is soon done"""
+    """--judge or --no-judge: whether to measure the samples at the end, as `tinyddpm judge` does; if not given, those of digits and points, where it is soon done"""
 
     T: int = 1000
     """how many noise steps"""
@@ -110,7 +110,7 @@ class Config:
     ema: float | None = None
     """how much of the average of the weights is kept in a step; if not given, the last tenth of them is averaged"""
     flip: bool | None = None
-    """mirror half of the pictures; if not given, where the data set allows it"""
+    """--flip or --no-flip: whether to mirror half of the pictures; if not given, where the dataset allows it"""
     shift: int | None = None
     """pixels that pictures are moved by at most, three of four of them, and the network is told; 0 for none; if not given, 1, of no pictures at first and of more and more, up to three of four, as they are seen again and again"""
 
@@ -120,7 +120,9 @@ class Config:
     """how many sizes the network sees a picture in; if not given, it is halved down to 4 pixels, while halves are whole"""
     blocks: int = 1
     """residual blocks at each size"""
-    norm: Annotated[str, one_of("what channels are normalised over", CHOICES["norm"])] = "group"
+    norm: Annotated[
+        str, one_of("what channels are normalised over", CHOICES["norm"], "; batch not for a batch in parts")
+    ] = "group"
     time: Annotated[str, one_of("embedding of the times", CHOICES["time"])] = "sinusoidal"
     skips: Annotated[str, one_of("how the way up meets the way down", CHOICES["skips"])] = "concatenate"
     attention: bool = True
@@ -135,9 +137,9 @@ class Config:
     device: str = "auto"
     """auto, cpu, cuda: auto takes the GPU if there is one"""
     precision: str = "auto"
-    """of training: auto, float32, bfloat16; auto is bfloat16 where it pays: on a GPU or CPU that has it, there for pictures above 16x16"""
+    """of the network: auto, float32, bfloat16; auto trains in bfloat16 where it pays: on a GPU or CPU that has it, there for pictures above 16x16. Samples are drawn in float32, on a GPU by way of TF32; with float32 all its digits count, in training and afterwards"""
     compile: bool = False
-    """compile the network first, on a GPU with CUDA graphs: worth a minute's wait in a long run"""
+    """compile the network, and only that, not the whole step; on a GPU with CUDA graphs: worth a minute's wait in a long run"""
 
     def check(self) -> Config:
         """Refuse what cannot be run, before anything is computed or written; gives the config back.

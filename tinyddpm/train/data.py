@@ -300,35 +300,32 @@ def folder(path: Path, held_out: float = 0.0) -> Data:
     """
     from PIL import Image
 
-    files = [*_files(path)]
-    found = [name for name in files if name.suffix.lower() in PICTURES.split()]
-    if not found:
+    entries = [*_files(path)]
+    files = [file for file in entries if file.suffix.lower() in PICTURES.split()]
+    if not files:
         raise ValueError(f"data {str(path)!r} has no pictures ({PICTURES})")
-    names = _classes(path, found)  # before the pictures, which may take long
+    names, labels = _classes(path, files)  # before the pictures, which may take long
     pictures = []
-    for name in found:
+    for file in files:
         try:
-            with Image.open(name) as picture:
+            with Image.open(file) as picture:
                 pictures.append(_pixels(picture))
         except Exception as problem:  # a damaged picture raises what it likes
-            raise ValueError(f"picture {str(name)!r} cannot be read: {problem}") from None
-    deepest = max((picture.max() for picture in pictures if picture.dtype == np.uint16), default=0)
-    if 0 < deepest < 2**15:
+            raise ValueError(f"picture {str(file)!r} cannot be read: {problem}") from None
+    for file, pixels in zip(files, pictures, strict=True):
+        if pixels.shape[:2] != pictures[0].shape[:2]:
+            sizes = " and ".join("x".join(map(str, each.shape[:2])) for each in (pictures[0], pixels))
+            raise ValueError(f"all pictures must have one size, {files[0].name} and {file.name} have {sizes}")
+    brightest = max((pixels.max() for pixels in pictures if pixels.dtype == np.uint16), default=0)
+    if 0 < brightest < 2**15:
         raise ValueError(
-            f"pictures of 16 bits must use them all, the brightest pixel is {deepest} of 65535: scale them up, or to 8 bits"
+            f"pictures of 16 bits must use them all, the brightest pixel is {brightest} of 65535: scale them, or to 8 bits"
         )
-    pictures = [(p // 257).astype(np.uint8) if p.dtype == np.uint16 else p for p in pictures]
-    if len({picture.ndim for picture in pictures}) > 1:
-        pictures = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in pictures]
-    for name, pixels in zip(found, pictures, strict=True):
-        if pixels.shape != pictures[0].shape:
-            sizes = " and ".join("x".join(map(str, shape[:2])) for shape in (pictures[0].shape, pixels.shape))
-            raise ValueError(f"all pictures must have one size, {found[0].name} and {name.name} have {sizes}")
-    stacked = np.stack(pictures)
-    numbers = {name: number for number, name in enumerate(names)}
-    labels = np.array([numbers[name.relative_to(path).parts[0]] for name in found]) if names else None
-    skipped = tuple(str(name.relative_to(path)) for name in files if name.suffix.lower() not in PICTURES.split())
-    dataset = split(scaled(stacked if stacked.ndim == 4 else stacked[..., None]), labels, held_out)
+    channels = max(pixels.shape[2] for pixels in pictures)  # grey ones among coloured ones become coloured
+    pictures = [np.repeat(pixels, channels // pixels.shape[2], axis=2) for pixels in pictures]
+    pictures = [pixels // 257 if pixels.dtype == np.uint16 else pixels for pixels in pictures]
+    dataset = split(scaled(np.stack(pictures).astype(np.uint8)), labels, held_out)
+    skipped = tuple(str(entry.relative_to(path)) for entry in entries if entry.suffix.lower() not in PICTURES.split())
     return dataset._replace(names=names, skipped=skipped)
 
 
@@ -351,26 +348,28 @@ def _natural(name: str) -> tuple[list[Any], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))], name
 
 
-def _classes(path: Path, pictures: list[Path]) -> tuple[str, ...]:
-    """The names of the classes, those of the subfolders; empty where all pictures lie in one folder."""
-    places = [picture.relative_to(path).parts[:-1] for picture in pictures]
+def _classes(path: Path, files: list[Path]) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The names of the classes, those of the subfolders, and the class of each file; none where all lie in one folder."""
+    places = [file.relative_to(path).parts[:-1] for file in files]
     names = tuple(sorted({place[0] for place in places if place}, key=_natural))
     if names and () in places:
         raise ValueError(
-            f"{pictures[places.index(())].name} lies beside the folders {_listed(names)}, which would be classes: "
+            f"{files[places.index(())].name} lies beside the folders {_listed(names)}, which would be classes: "
             "put all pictures into folders, or none"
         )
+    first = str(path / names[0]) if names else ""
     if {name.lower() for name in names} & PARTS:
-        raise ValueError(
-            f"data {str(path)!r} has the parts {_listed(names)}: give one of them, {str(path / names[0])!r}"
-        )
+        raise ValueError(f"data {str(path)!r} has the parts {_listed(names)}: give one of them, {first!r}")
     if len(names) == 1 and len({place[:2] for place in places}) > 1:
-        raise ValueError(f"all classes of {str(path)!r} are in one folder: give that one, {str(path / names[0])!r}")
-    return names if len(names) > 1 else ()
+        raise ValueError(f"all classes of {str(path)!r} are in one folder: give that one, {first!r}")
+    if len(names) < 2:
+        return (), None
+    numbers = {name: number for number, name in enumerate(names)}
+    return names, np.array([numbers[place[0]] for place in places])
 
 
 def _pixels(picture: Any) -> np.ndarray:
-    """The pixels of a picture, (height, width) if it is grey, else (height, width, 3): uint8, or uint16 if it has 16 bits."""
+    """The pixels of a picture, shape (height, width, 1) if it is grey, else (height, width, 3); 0..255, or 16 bits if it has them."""
     from PIL import ImageOps
 
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's, whose others are previews
@@ -382,12 +381,9 @@ def _pixels(picture: Any) -> np.ndarray:
     clear = picture.mode.upper().endswith("A") or "transparency" in picture.info
     picture = ImageOps.exif_transpose(picture)  # as the camera was held
     if deep:
-        return np.asarray(picture).astype(np.uint16)
-    pixels = np.asarray(picture.convert(("L" if grey else "RGB") + "A" * clear))
-    if not clear:
-        return pixels
-    seen = on_white(pixels).astype(np.uint8)
-    return seen[..., 0] if grey else seen
+        return np.asarray(picture).astype(np.uint16)[..., None]
+    pixels = np.atleast_3d(np.asarray(picture.convert(("L" if grey else "RGB") + "A" * clear)))
+    return on_white(pixels) if clear else pixels
 
 
 AT_HAND = ("digits", "two_classes", "ring", "moons", "rings", "swiss_roll")

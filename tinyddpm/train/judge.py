@@ -163,8 +163,11 @@ def judge(
         compare(loaded.sample(n, seed, **options), dataset),
         **bound(loaded, dataset, device=str(loaded.generator(0).device)),
     )
-    announce(verdict)
-    checkpoint.write_json(folder / "judge.json", {"drawn": {"seed": seed, "best": best, **options}, **vars(verdict)})
+    try:
+        announce(verdict)
+    finally:
+        drawn = {"seed": seed, "best": best, **options}
+        checkpoint.write_json(folder / "judge.json", {"drawn": drawn, **vars(verdict)})
     if verdict.bound_terms is not None:
         with optional():
             picture = plots.bound(verdict.bound_terms)

@@ -478,8 +478,10 @@ def report(trainer: Trainer, path: Path, log: list[dict[str, Any]], announce: Ca
         parameters=size_of(trainer.model),
         peak_memory_mb=peak_memory_mb(trainer.device),
     )
-    announce(made)
-    checkpoint.write_json(path / checkpoint.REPORT, vars(made))
+    try:
+        announce(made)
+    finally:
+        checkpoint.write_json(path / checkpoint.REPORT, vars(made))
     with optional():
         draw(trainer, path, "samples.png")
         write(path / "loss.png", lambda file: file.write(plots.loss(log)))

@@ -36,15 +36,15 @@ def device_of(kind: str) -> torch.device:
     return torch.device("cuda", number)
 
 
-def whole_from(variable: str, default: int) -> int:
-    """A whole number from the environment, where torchrun says what each process is.
+def whole_from(variable: str, lowest: int) -> int:
+    """A whole number from the environment, where torchrun says what each process is; the lowest if nothing is said.
 
     Raises:
         ValueError: when it is none.
     """
-    text = os.environ.get(variable, str(default))
-    if not text.isdecimal():
-        raise ValueError(f"{variable} in the environment must be a whole number from 0, got {text!r}")
+    text = os.environ.get(variable, str(lowest))
+    if not text.isdecimal() or int(text) < lowest:
+        raise ValueError(f"{variable} in the environment must be a whole number from {lowest}, got {text!r}")
     return int(text)
 
 
