@@ -77,7 +77,7 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         (["train", "--T", "0"], "T must be a whole number of at least 1, got 0"),
         (["train", "--data", "letters"], "or a folder, got 'letters'"),
         (["sample", "RUNS/9"], "/3"),
-        (["sample", "RUNS/1", "--steps", "21"], "steps must be at most T, got steps = 21"),
+        (["sample", "RUNS/1", "--steps", "21"], "steps must lie in 1..20, got 21"),
         (
             ["sample", "RUNS/1", "--sampler", "euler"],
             "sampler must be one of ancestral, ddim, second_order, reverse_sde, got 'euler'",
