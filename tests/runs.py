@@ -1,6 +1,7 @@
-"""What the tests of the trainer share: tiny runs, whole, interrupted, in processes of their own."""
+"""What the tests of the trainer share: tiny runs, whole, interrupted, in processes of their own; models that know the truth."""
 
 import itertools
+import math
 import os
 import re
 import signal
@@ -47,6 +48,20 @@ def child(config):
     loop.fit(config)
 
 
+def at_a_terminal(config, name):
+    """Train in a process whose terminal is of this name, as if it had been started there."""
+    torch.set_num_threads(1)
+    loop.LOG_EVERY = 3
+    os.setsid()
+    terminal = os.open(name, os.O_RDWR)  # the first one that is opened is the terminal
+    os.dup2(terminal, 2)
+    os.close(terminal)
+    try:
+        loop.fit(config)
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
 def member(config, rank, port, stop_at, refused):
     """One of two processes, told so by what torchrun sets; the first may be interrupted, or both refuse."""
     torch.set_num_threads(1)
@@ -84,3 +99,30 @@ def two_processes(forked, config, stop_at=None, refused="", other=None):
         process.kill()  # one that still waits for the other would wait for ever
         process.join()
     return [process.exitcode for process in crew]
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def kept(schedule, t):
+    """The cumulative product at t, multiplied out."""
+    return math.prod(1 - beta for beta in schedule.beta[:t])
+
+
+def ideal(schedule, mean, var, predicts="noise"):
+    """The exact model for data from N(mean, var): what is expected of the noise, x_0 or velocity, given x_t."""
+
+    def model(x_t, t):
+        a = torch.tensor([kept(schedule, time) for time in t.tolist()], dtype=x_t.dtype)
+        a = a.reshape(-1, *[1] * (x_t.ndim - 1))
+        off = (x_t - a**0.5 * mean) / (a * var + 1 - a)
+        noise, x_0 = (1 - a) ** 0.5 * off, mean + a**0.5 * var * off
+        return {"noise": noise, "x_0": x_0, "velocity": a**0.5 * noise - (1 - a) ** 0.5 * x_0}[predicts]
+
+    return model
+
+
+def with_variance(model, v):
+    """A model that also says v, the same for all samples and all times."""
+    return lambda x_t, t: torch.cat([model(x_t, t), torch.full_like(x_t, 2 * v - 1)], dim=1)

@@ -107,6 +107,15 @@ def points(draw, count=1):
     return drawn[0] if count == 1 else tuple(drawn)
 
 
+@cache
+def nodes(n, d=1):
+    """Points and weights of a mean over a standard normal of d coordinates (Gauss-Hermite)."""
+    x, weight = np.polynomial.hermite_e.hermegauss(n)
+    points = np.stack(np.meshgrid(*[x] * d, indexing="ij"), -1).reshape(-1, d)
+    weights = np.stack(np.meshgrid(*[weight / weight.sum()] * d, indexing="ij"), -1).reshape(-1, d).prod(-1)
+    return points, weights
+
+
 def seeded(seed):
     """A generator of torch that begins at a seed."""
     return torch.Generator().manual_seed(seed)
@@ -127,12 +136,26 @@ def refused(words, error=ValueError):
 
 # Arguments that an equation admits, made from its letters. -----------------------------------------------------------
 
-SIZES = {"n": 3, "m": 4, "d": 2, "k": 2, "batch": 3, "channels": 2, "features": 2, "L": 3, "history": 3, "...": (), "T": 5}
+SIZES = {
+    "n": 3,
+    "m": 4,
+    "d": 2,
+    "k": 2,
+    "batch": 3,
+    "channels": 2,
+    "features": 2,
+    "L": 3,
+    "history": 3,
+    "...": (),
+    "T": 5,
+}
 """The lengths that stand for the letters of a shape."""
 
 FUNCTIONS = {
     "(x) -> x": lambda x, *rest: -x,
+    "(x) -> fits x": lambda x: -x,
     "(x, time) -> x": lambda x, time: -x,
+    "(x, var) -> x": lambda x, var: -x / (1 + var),
     "(x) -> x[:-1]": lambda x: -(x**2).sum(-1) / 2,
     "(x_t, t) -> x_t": lambda x_t, t: 0.5 * x_t,
     "(x_t, t) -> any": lambda x_t, t: 0.5 * x_t,
@@ -179,6 +202,7 @@ OWN = {
     "train.training_loss": lambda: {"x_0": np.ones((3, 2)), "noise": np.ones((3, 2)), "t": np.array([1, 2, 5])},
 }
 """Arguments of equations that ask for more than the letters say."""
+
 
 def value_for(argument, shape, rng, like=None):
     """Something that an argument may be, of a shape: a float for (), else an array in the library of `like`."""
@@ -228,6 +252,7 @@ def admitted(known, rng, shape=(), like=None):
     schedule, given, special = forward.linear(5, 0.1, 0.3), {}, OWN.get(known.name, dict)()
     for argument in known.arguments:
         said = known.shapes.get(argument.name)
+        said = known.shapes[said] if isinstance(said, str) else said
         own = shape_for(said[0]) if said else shape
         if argument.name in special:
             value = special[argument.name]
@@ -235,9 +260,15 @@ def admitted(known, rng, shape=(), like=None):
             value = SPECIAL[argument.name]()
         elif argument.kind == "step":
             t = {"step_s": 2, "step_u": 4, "step_next": 4}.get(argument.name, 3)
-            value = schedule[t] if like is None or shape == () else schedule.at(t, like=like)
+            plain = like is None or shape == ()
+            value = schedule[t] if plain else schedule.at(t, like=like.reshape(-1)[:1].reshape([1] * len(own)))
         elif argument.kind == "object":
-            value = {"Schedule": schedule, "Mixture": mixture.two_classes(), "Chain": chain()}[argument.domain]
+            value = {
+                "Schedule": schedule,
+                "Mixture": mixture.two_classes(),
+                "Chain": chain(),
+                "Normal": vae_vs_vdm.Normal.standard(2),
+            }[argument.domain]
         else:
             value = value_for(argument, own, rng, like)
         given[argument.name] = value
@@ -254,6 +285,7 @@ def instance(known):
         "Mixture": mixture.ring,
         "LinearVAE": lambda: vae_vs_vdm.LinearVAE(np.ones((2, 2)) + np.eye(2), np.zeros(2), 0.5),
         "Chain": chain,
+        "Linear": lambda: chain().decoder[0],
     }
     owner = known.function.__qualname__.rpartition(".")[0]
     return (made[owner](),) if owner else ()

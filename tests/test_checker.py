@@ -204,7 +204,9 @@ def test_an_equation_without_any_test_is_no_success(pytester):
     assert result.ret == pytest.ExitCode.TESTS_FAILED and "no check: posterior.mean" in text
 
 
-PASSES = GOOD + """
+PASSES = (
+    GOOD
+    + """
     @checks(*[known.function for known in __import__("tinyddpm").equations()])
     def test_all():
         pass
@@ -215,6 +217,7 @@ PASSES = GOOD + """
     def test_all_proved(known):
         pass
 """
+)
 
 
 @pytest.mark.parametrize(
@@ -281,4 +284,6 @@ def test_a_comparison_fails_where_asserts_are_switched_off():
     code = "import tinyddpm.posterior; from tinyddpm.checker import assert_equal; assert_equal(0.9956, 42.0)"
     for flags in (["-O"], ["-OO"]):  # with the second, docstrings are gone too
         done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 1 and "0.9956, expected 42.0" in done.stderr.replace("np.float64(", "").replace(")", "")
+        assert done.returncode == 1 and "0.9956, expected 42.0" in done.stderr.replace("np.float64(", "").replace(
+            ")", ""
+        )

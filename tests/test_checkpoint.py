@@ -1,10 +1,12 @@
 """A run as files: nothing is lost when it is stopped, and nothing goes on from what does not belong to it."""
 
+import errno
 import json
 import random
 import shutil
 import sys
 import time
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -111,11 +113,20 @@ def test_no_room_to_save_keeps_what_was_saved(tmp_path, monkeypatch):
 def test_what_a_killed_save_left_is_cleared_away(tmp_path):
     config = replace(TINY, out=tmp_path, resume=True)
     loop.fit(config)
-    for name in (checkpoint.LAST, checkpoint.BEST):
+    left = (
+        checkpoint.LAST,
+        checkpoint.BEST,
+        checkpoint.LOG,
+        "samples.png",
+        "samples-50.png",
+        "loss.png",
+        "report.json",
+    )
+    for name in left:
         (tmp_path / f".{name}.123.part").write_bytes(b"half")
     with pytest.raises(ValueError, match="out must be a new or an empty folder"):  # it may be another's, who saves now
         loop.fit(replace(config, resume=False))
-    assert len(list(tmp_path.glob(".*"))) == 2
+    assert len(list(tmp_path.glob(".*"))) == len(left)
     loop.fit(config)
     assert not list(tmp_path.glob(".*"))
 
@@ -161,6 +172,35 @@ def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
         run.load(tmp_path / "run")
 
 
+def test_a_single_flipped_bit_is_found(tmp_path):
+    """In the header, in the numbers, in the state, in the checksum itself."""
+    file = tmp_path / checkpoint.LAST
+    tensors = {"a": torch.tensor([1.5, -2.0]), "b": torch.tensor(7), "c": torch.zeros(0), "d": torch.ones(1).bfloat16()}
+    checkpoint.save(file, tensors, {"steps": 3})
+    read, state = checkpoint.read(file)
+    assert state == {"steps": 3} and all(torch.equal(read[name], value) for name, value in tensors.items())
+    content = file.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << 3 * place % 8
+        file.write_bytes(changed)
+        with pytest.raises(ValueError, match="is damaged"):
+            checkpoint.read(file)
+
+
+def test_a_flipped_bit_in_the_weights_is_found_when_a_run_is_used(trained, tmp_path):
+    shutil.copytree(trained[0] / "1", tmp_path / "run")
+    content = bytearray((tmp_path / "run" / checkpoint.LAST).read_bytes())
+    content[-1000] ^= 1
+    (tmp_path / "run" / checkpoint.LAST).write_bytes(content)
+    for attempt in (
+        lambda: run.load(tmp_path / "run"),
+        lambda: loop.fit(replace(TINY, out=tmp_path / "run", resume=True)),
+    ):
+        with pytest.raises(ValueError, match=r"last.safetensors' is damaged: its checksum"):
+            attempt()
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -180,6 +220,24 @@ def test_a_run_goes_on_only_as_what_it_is(trained, changed, said):
         loop.fit(replace(TINY, out=folder))
     assert (folder / checkpoint.LAST).read_bytes() == before
     assert loop.fit(replace(TINY, out=folder, resume=True, save_every=5.0)).steps == 4
+
+
+def test_each_other_choice_has_a_line(trained):
+    folder = trained[0] / "1"
+    with pytest.raises(ValueError) as refused:
+        loop.fit(replace(TINY, out=folder, resume=True, lr=1e-3, width=16, data="ring", save_every=1.0))
+    lines = str(refused.value).splitlines()
+    assert lines[:2] == [
+        f"lr must stay 0.002, as in the run {str(folder)!r}, got 0.001",
+        f"width must stay 8, as in the run {str(folder)!r}, got 16",
+    ]
+    assert lines[2:4] == [
+        "data must stay the same: its shape was [1, 8, 8], now [2]",
+        "data must stay the same: its examples were 898, now 10000",
+    ]
+    assert [line.partition(" w")[0] for line in lines[4:]] == [
+        f"data must stay the same: its {name}" for name in ("classes", "checksum")
+    ]
 
 
 def test_other_pictures_under_the_same_name_are_noticed(tmp_path):
@@ -205,3 +263,128 @@ def test_the_best_is_kept_when_the_last_is_worse(tmp_path, monkeypatch):
     }
     best, last = (run.load(tmp_path, best=best).model.leave.weight for best in (True, False))
     assert not torch.equal(best, last)
+
+
+def test_the_state_is_saved_before_the_best_weights(tmp_path, monkeypatch):
+    """On a full disk, the room is for what resumes; what was the best is then written when there is room again."""
+    config, save = replace(TINY, out=tmp_path, steps=6, resume=True), checkpoint.save
+
+    def full(path, tensors, state):
+        if path.name == checkpoint.BEST:
+            raise OSError("no room")
+        save(path, tensors, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        patch.setattr(loop, "LOG_EVERY", 2)
+        with pytest.raises(OSError, match="no room"):
+            loop.fit(replace(config, save_every=1e-9))
+    assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["steps"] == 1 and not (tmp_path / checkpoint.BEST).exists()
+    losses = iter([1.0, 2.0, 3.0])  # the state that was saved is better than what comes later
+    monkeypatch.setattr(loop, "held_out_loss", lambda *a, **k: next(losses))
+    loop.fit(config)
+    best = checkpoint.read(tmp_path / checkpoint.BEST)[1]
+    assert (best["steps"], best["best"]) == (1, 1.0) and checkpoint.read(tmp_path / checkpoint.LAST)[1]["steps"] == 6
+
+
+@pytest.mark.parametrize("content", [None, b"damaged"])
+def test_the_best_weights_come_back_when_they_have_gone(tmp_path, monkeypatch, content):
+    losses = iter([1.0, 2.0, 3.0, 4.0, 5.0])
+
+    def measured(trainer, **_):
+        if trainer.steps == 2:  # before the second save is done
+            (tmp_path / checkpoint.BEST).unlink()
+        return next(losses)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "held_out_loss", measured)
+        loop.fit(replace(TINY, out=tmp_path, steps=4, save_every=1e-9))
+    best = checkpoint.read(tmp_path / checkpoint.BEST)[1]
+    assert (best["steps"], best["best"]) == (3, 3.0)
+    (tmp_path / checkpoint.BEST).unlink()
+    if content is not None:
+        (tmp_path / checkpoint.BEST).write_bytes(content)
+    loop.fit(replace(TINY, out=tmp_path, steps=4, resume=True))
+    assert checkpoint.read(tmp_path / checkpoint.BEST)[1]["steps"] == 4
+    assert run.load(tmp_path, best=True).sample(1, seed=0, steps=2).shape[0] == 1
+
+
+# One process a run. --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, forked):
+    config = replace(TINY, data="ring", steps=10**6, resume=True, save_every=1e-9, out=tmp_path)
+    process = forked.Process(target=child, args=(config,))
+    process.start()
+    try:
+        while not (tmp_path / checkpoint.LAST).is_file():
+            assert process.is_alive()
+            time.sleep(0.01)
+        for resume in (True, False):
+            with pytest.raises(ValueError, match=f"run '{tmp_path}' is being trained by another process"):
+                loop.fit(replace(config, resume=resume))
+    finally:
+        process.kill()
+        process.join()
+    assert (tmp_path / checkpoint.LOCK).is_file()  # a killed process cannot clear it away, but keeps nobody out
+    facts = checkpoint.read_config(tmp_path)[1]
+    with (
+        checkpoint.opened(config, facts),
+        pytest.raises(ValueError, match="another process"),
+        checkpoint.opened(config, facts),
+    ):
+        pass
+    assert not (tmp_path / checkpoint.LOCK).exists()
+
+
+def test_the_lock_of_windows(tmp_path, monkeypatch):
+    """There a locked file is told by another error, and cannot be removed while it is open."""
+    held, unlink = [], type(tmp_path).unlink
+
+    def locking(handle, mode, size):
+        if held:
+            raise PermissionError(errno.EACCES, "locked")
+        held.append(handle)
+
+    def closed(handle, close=checkpoint.os.close):
+        close(handle)
+        held[:] = [other for other in held if other != handle]
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(checkpoint.os, "close", closed)
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda path, **k: None if held else unlink(path, **k))
+    monkeypatch.setattr(checkpoint, "sys", types.SimpleNamespace(platform="win32"))
+    with checkpoint._locked(tmp_path):
+        with pytest.raises(ValueError, match="another process"), checkpoint._locked(tmp_path):
+            pass
+        assert (tmp_path / checkpoint.LOCK).exists()
+    assert not (tmp_path / checkpoint.LOCK).exists()
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with checkpoint._locked(tmp_path), checkpoint._locked(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_waits_for_a_lock_that_was_just_removed_takes_a_new_one(tmp_path, monkeypatch):
+    file, lock, tries = tmp_path / checkpoint.LOCK, checkpoint._lock, []
+
+    def late(handle):
+        tries.append(handle)
+        if len(tries) == 1:
+            file.unlink()  # by the one who had it
+        lock(handle)
+
+    monkeypatch.setattr(checkpoint, "_lock", late)
+    with checkpoint._locked(tmp_path):
+        assert len(tries) == 2 and file.exists()
+        with pytest.raises(ValueError, match="another process"), checkpoint._locked(tmp_path):
+            pass

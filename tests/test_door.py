@@ -36,8 +36,21 @@ def examples(known, shape=(), like=None):
 # What each kind of argument must never be. ---------------------------------------------------------------------------
 
 OF_NO_KIND = [True, "abc", 1j, object(), None]
-NUMBERS = [math.nan, [0.5], (0.5,), np.array([1, 2]), np.ones(2, np.float16), np.array(["a"]), np.array([0.5, math.nan])]
-TENSORS = [torch.tensor([1, 2]), torch.ones(2, dtype=torch.float16), torch.tensor([0.5, math.nan]), torch.tensor(math.nan)]
+NUMBERS = [
+    math.nan,
+    [0.5],
+    (0.5,),
+    np.array([1, 2]),
+    np.ones(2, np.float16),
+    np.array(["a"]),
+    np.array([0.5, math.nan]),
+]
+TENSORS = [
+    torch.tensor([1, 2]),
+    torch.ones(2, dtype=torch.float16),
+    torch.tensor([0.5, math.nan]),
+    torch.tensor(math.nan),
+]
 
 
 def outside(domain):
@@ -132,7 +145,9 @@ def test_all_arrays_are_of_one_library_and_steps_of_the_dtype_of_the_samples(kno
     given = examples(known, SAMPLE, np.zeros(SAMPLE))
     other = examples(known, SAMPLE, torch.zeros(SAMPLE, dtype=torch.float64))
     single = examples(known, SAMPLE, np.zeros(SAMPLE, np.float32))
-    mixed = [a.name for a in known.arguments if isinstance(other[a.name], torch.Tensor) or _is_array_step(other[a.name])]
+    mixed = [
+        a.name for a in known.arguments if isinstance(other[a.name], torch.Tensor) or _is_array_step(other[a.name])
+    ]
     mixed = [name for name in mixed if type(given[name]) is not type(other[name]) or _is_array_step(given[name])]
     samples = [name for name in mixed if not isinstance(given[name], Step)]
     for name in mixed if len(mixed) > 1 else ():
@@ -179,7 +194,8 @@ def test_what_a_function_gives_is_asked_too(known):
 ALGEBRA = [
     pytest.param(known.name, id=known.name, marks=pytest.mark.concerns(known.name))
     for known in equations()
-    if not known.unproved or known.name in ("posterior.sampling_step", "elbo.min_snr_weight", "elbo.kl_to_standard_normal")
+    if not known.unproved
+    or known.name in ("posterior.sampling_step", "elbo.min_snr_weight", "elbo.kl_to_standard_normal")
 ]
 
 
@@ -223,7 +239,9 @@ def test_arrays_and_tensors_are_the_numbers(name, data):
         return
     for convert, rtol in KINDS.values():
         arrays = {
-            name: Step._make(map(convert, zip(*column, strict=True))) if isinstance(column[0], Step) else convert(column)
+            name: Step._make(map(convert, zip(*column, strict=True)))
+            if isinstance(column[0], Step)
+            else convert(column)
             for name, column in columns.items()
         }
         if convert is not KINDS["numpy"][0] and convert is not KINDS["torch"][0] and ill_conditioned(columns):
@@ -292,7 +310,9 @@ def test_an_error_has_one_frame_of_ours():
 
 def test_large_arrays_are_not_printed():
     with pytest.raises(ValueError) as problem:
-        posterior.variance(forward.linear()[10]) and forward.marginal(np.r_[np.zeros(1000), np.inf], forward.linear()[10])
+        posterior.variance(forward.linear()[10]) and forward.marginal(
+            np.r_[np.zeros(1000), np.inf], forward.linear()[10]
+        )
     assert "values from 0.0 to inf" in str(problem.value) and len(str(problem.value)) < 200
 
 

@@ -17,7 +17,7 @@ from tinyddpm import elbo, forward, mixture, posterior
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Gaussian, Schedule
 
-from .strategies import betas, floats, numbers, points, positive, refused, seeded, steps
+from .strategies import betas, floats, numbers, points, positive, refused, seeded, steps, steps_for
 
 pytestmark = pytest.mark.usefixtures("fifty_digits")
 
@@ -56,6 +56,13 @@ def test_information_is_the_logarithm_and_adds(rows):
     assert_equal(elbo.information(torch.tensor(p)), torch.tensor(elbo.information(p)))
 
 
+@checks(elbo.information)
+def test_what_is_certain_tells_nothing_and_not_minus_nothing():
+    for one in (1.0, np.float32(1), np.ones(2), torch.ones(2)):
+        told = np.asarray(elbo.information(one))
+        assert np.all(told == 0) and not np.any(np.signbit(told))
+
+
 @checks(elbo.entropy, elbo.cross_entropy, elbo.kl)
 @given(rows=distributions())
 def test_discrete_means_at_fifty_digits(rows):
@@ -68,6 +75,40 @@ def test_discrete_means_at_fifty_digits(rows):
     for between in (elbo.cross_entropy, elbo.kl):
         both = [between(floats(p), floats(q)), between(floats(q), floats(q))]
         assert_equal(between(floats(rows), floats(q)), np.array(both), atol=1e-15)
+
+
+@checks(elbo.cross_entropy, elbo.kl)
+@given(rows=distributions(count=4, least=1))
+def test_one_against_many_and_many_against_one(rows):
+    p = floats(rows)
+    for between in (elbo.cross_entropy, elbo.kl):
+        assert_equal(between(p[0], p), np.array([between(p[0], row) for row in p]))
+        assert_equal(between(p, p[0]), np.array([between(row, p[0]) for row in p]))
+        pairs = np.array([[between(p[0], p[2]), between(p[1], p[3])]])
+        assert_equal(between(p[None, :2], p[None, 2:]), pairs)
+
+
+@checks(elbo.entropy, elbo.cross_entropy, elbo.kl)
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_probabilities_are_held_to_the_precision_in_which_they_come(library):
+    """Softmaxes of single precision sum to 1 within its rounding, and what a third digit is missing from does not."""
+    logits = np.random.default_rng(0).normal(scale=4, size=(200, 10)).astype(np.float32)
+    soft = np.exp(logits - logits.max(-1, keepdims=True))
+    soft /= soft.sum(-1, keepdims=True)
+    exact = soft.astype(np.float64)
+    assert np.any(abs(exact.sum(-1) - 1) > 1e-9)  # which would not do for double precision
+    assert_equal(elbo.entropy(library(soft)), special.entr(exact).sum(-1))
+    assert_equal(
+        elbo.cross_entropy(library(soft[:100]), library(soft[100:])), -special.xlogy(exact[:100], exact[100:]).sum(-1)
+    )
+    assert_equal(elbo.kl(library(soft), library(soft)), np.zeros(200))
+    for call in (
+        elbo.entropy,
+        lambda p: elbo.kl(p, library(soft[:1])),
+        lambda q: elbo.cross_entropy(library(soft[:1]), q),
+    ):
+        with refused(["sum to 1"]):
+            call(library(0.999 * soft[:1]))
 
 
 @checks(elbo.kl)
@@ -109,6 +150,20 @@ def test_what_cannot_happen():
     assert elbo.cross_entropy([0.5, 0.5], [1.0, 0.0]) == math.inf == elbo.kl([0.5, 0.5], [1.0, 0.0])
     assert_equal(elbo.kl([1.0, 0.0], [0.5, 0.5]), np.log(2.0))
     assert elbo.entropy([0.0, 1.0]) == 0
+
+
+@checks(elbo.information, elbo.entropy, elbo.cross_entropy, elbo.kl)
+@pytest.mark.parametrize("small", [2.0**-40, 2.0**-60, 1e-200])
+def test_what_is_nearly_impossible_counts_as_it_is(small):
+    """No floor under the logarithm: with one, the entropy of what is nearly certain would be far off."""
+    rare, common = mpmath.mpf(small), 1 - mpmath.mpf(small)
+    p, half = np.array([small, 1 - small]), np.array([0.5, 0.5])
+    assert_equal(elbo.information(small), float(-mpmath.log(rare)))
+    if small > 2.0**-53:  # else one less it is one
+        assert_equal(elbo.entropy(p), np.float64(-rare * mpmath.log(rare) - common * mpmath.log(common)))
+    assert_equal(elbo.entropy(np.array([small, 1.0])), np.float64(-rare * mpmath.log(rare)))
+    assert_equal(elbo.cross_entropy(half, p), np.float64(-(mpmath.log(rare) + mpmath.log(float(p[1]))) / 2))
+    assert_equal(elbo.kl(np.array([0.0, 1.0]), p[::-1]), np.float64(-mpmath.log(rare)))
 
 
 @checks(elbo.jensen_gap)
@@ -239,6 +294,39 @@ def test_gaussian_divergence_broadcasts_and_is_not_symmetric(x, var_q, var_p):
     assert_equal(elbo.gaussian_kl(x, var_q, x, var_q), 0 * summed(x))
 
 
+@checks(elbo.gaussian_kl)
+@given(
+    var_p=positive(),
+    excess=st.sampled_from([-0.9999, -0.5, -0.06, -1e-3, -1e-7, -1e-13, 1e-15, 1e-9, 1e-4, 0.04, 0.06, 1.0, 1e9]),
+    off=st.sampled_from([0.0, 1e-9, 0.3]),
+)
+def test_the_divergence_of_nearly_equal_variances_keeps_its_digits(var_p, excess, off):
+    """At fifty digits, of the very numbers that are handed over: for equal means it is about a quarter of the square."""
+    var_q = var_p * (1 + excess)
+
+    def exact(mean_q, var_q, mean_p, var_p):
+        mean_q, var_q, mean_p, var_p = map(mpmath.mpf, (mean_q, var_q, mean_p, var_p))
+        return float((var_q / var_p - 1 - mpmath.log(var_q / var_p) + (mean_q - mean_p) ** 2 / var_p) / 2)
+
+    numbers = off, var_q, 0.0, var_p
+    assert_equal(elbo.gaussian_kl(*numbers), exact(*numbers))
+    arrays = [np.full((2, 3), number) for number in numbers]
+    assert_equal(elbo.gaussian_kl(*arrays), np.full(2, 3 * exact(*numbers)))
+    single = [np.float32(number) for number in numbers]
+    for library in (np.asarray, torch.tensor):
+        ours = elbo.gaussian_kl(*(library([one]) for one in single))
+        np.testing.assert_allclose(ours, [exact(*map(float, single))], rtol=2e-6)
+
+
+@checks(elbo.gaussian_kl)
+def test_the_divergence_has_gradients_where_the_variances_meet():
+    """Half of 1/p - 1/q, which is 0 where they are equal."""
+    for ratio in (0.3, 0.96, 1.0, 1.04, 3.0):
+        var = torch.tensor([0.7 * ratio], dtype=torch.float64, requires_grad=True)
+        elbo.gaussian_kl(0.0, var, 0.0, 0.7).sum().backward()
+        assert_equal(var.grad, (1 / 0.7 - 1 / var.detach()) / 2, atol=1e-15)
+
+
 # The evidence and its bound. -----------------------------------------------------------------------------------------
 
 
@@ -286,6 +374,19 @@ def test_evidence_is_bound_and_divergence(guess):
     assert_equal(tight, log_p, atol=1e-14)
     both = elbo.elbo(np.stack([logs(joint)] * 2), np.stack([logs(q), logs(after)]), floats([q, after]))
     assert_equal(both, np.stack([bound, tight]), atol=1e-14)
+
+
+@checks(elbo.elbo, elbo.vlb)
+@given(guess=guesses())
+def test_one_joint_for_many_guesses(guess):
+    joint = logs(world(guess)[0])
+    q = floats([guess[2], guess[0]])
+    with np.errstate(divide="ignore"):
+        log_q = np.log(q)
+    each = np.array([elbo.elbo(joint, *row) for row in zip(log_q, q, strict=True)])
+    assert_equal(elbo.elbo(joint, log_q, q), each)
+    assert_equal(elbo.vlb(log_q, joint, q), -each)
+    assert_equal(elbo.elbo(torch.tensor(joint), torch.tensor(log_q), torch.tensor(q)), each)
 
 
 @checks(elbo.elbo, elbo.evidence, elbo.gaussian_kl)
@@ -428,8 +529,14 @@ def tame_schedules(least=1):
     return st.lists(betas(low=1e-3, high=0.9), min_size=least, max_size=5).map(Schedule)
 
 
+def some_schedules(least=1):
+    """The same, and with a beta of 1 somewhere, at which all is forgotten."""
+    beta = st.one_of(st.just(1.0), betas(low=1e-3, high=0.9))
+    return st.one_of(tame_schedules(least), st.lists(beta, min_size=least, max_size=5).map(Schedule))
+
+
 @checks(elbo.joint_log_prob)
-@given(schedule=tame_schedules(), seed=st.integers(0, 99))
+@given(schedule=some_schedules(), seed=st.integers(0, 99))
 def test_the_joint_density_of_pictures(schedule, seed):
     """Term by term, in three dimensions, for a model that is not linear; in NumPy and in torch."""
     path = np.random.default_rng(seed).normal(size=(schedule.T + 1, 2, 3, 1))
@@ -444,17 +551,19 @@ def test_the_joint_density_of_pictures(schedule, seed):
 
 
 @checks(elbo.telescope)
-@given(schedule=tame_schedules(), seed=st.integers(0, 99), shape=st.sampled_from([(2,), (2, 3), (2, 1, 2, 2)]))
+@given(schedule=some_schedules(), seed=st.integers(0, 99), shape=st.sampled_from([(), (2,), (2, 3), (2, 1, 2, 2)]))
 def test_the_telescope(schedule, seed, shape):
     """The factors themselves, and what Bayes' rule makes of them: the step back over the step forward."""
     x_0, *path = np.random.default_rng(seed).normal(size=(schedule.T + 1, *shape))
+    x_0 = float(x_0) if shape == () else x_0
     kept = np.cumprod(1 - schedule.beta)
     marginals = [log_normal(x, math.sqrt(k) * x_0, 1 - k) for x, k in zip(path, kept, strict=True)]
     size = {"atol": 1e-11 * sum(abs(terms).max() for terms in marginals)}
     ratios = sum((before - now for before, now in itertools.pairwise(marginals)), np.zeros(shape))
     ours = elbo.telescope(x_0, np.stack(path), schedule)
     assert_equal(ours, summed(ratios), **size)
-    assert_equal(elbo.telescope(torch.tensor(x_0), torch.tensor(np.stack(path)), schedule), torch.tensor(ours), **size)
+    tensors = (torch.tensor(value, dtype=torch.float64) for value in (x_0, np.stack(path)))
+    assert_equal(elbo.telescope(*tensors, schedule), torch.tensor(ours), **size)
     back_over_on = np.zeros(shape)
     for t in range(2, schedule.T + 1):
         on = log_normal(path[t - 1], math.sqrt(schedule[t].alpha) * path[t - 2], schedule[t].beta)
@@ -504,7 +613,7 @@ def test_the_bridge_is_bayes_rule(pair, x):
 
 
 @checks(elbo.bridge)
-@given(pair=tame_schedules(least=2), x=points(2))
+@given(pair=some_schedules(least=2), x=points(2))
 def test_the_bridge_by_covariances(pair, x):
     """Given x_{t-1}, the other two are jointly Gaussian: condition one on the other."""
     x_prev, x_next = x
@@ -514,6 +623,39 @@ def test_the_bridge_by_covariances(pair, x):
     mean, var = elbo.bridge(x_prev, x_next, step, step_next)
     assert_equal(mean, before + gain * (x_next - math.sqrt(step_next.alpha) * before), atol=1e-13)
     assert_equal(var, step.beta * (1 - gain * math.sqrt(step_next.alpha)), atol=1e-15)
+
+
+@checks(elbo.bridge)
+@given(x=points(2), beta=betas(1e-3, 0.999))
+def test_who_forgets_all_says_nothing_of_a_neighbour(x, beta):
+    """With a beta of 1 behind x_t only x_{t+1} counts; with one after it only x_{t-1}."""
+    x_prev, x_next = x
+    step, forgets = Schedule([0.3, beta])[2], Schedule([0.3, 1.0])[2]
+    kept = math.sqrt(1 - beta)
+    # x_t is standard normal, and x_{t+1} has the correlation sqrt(1 - beta) with it
+    expected = Gaussian(kept * np.asarray(x_next)[()] + 0 * x_prev, beta)
+    assert_equal(elbo.bridge(x_prev, x_next, forgets, step), expected, atol=1e-14)
+    assert_equal(elbo.bridge(x_prev, x_next, step, forgets), Gaussian(kept * x_prev + 0 * x_next, beta), atol=1e-14)
+
+
+@checks(elbo.bridge, elbo.consistency)
+def test_neighbours_of_a_batch_of_times():
+    """Steps as arrays and as tensors, one for each sample, against one after the other."""
+    schedule, (x_prev, x_next) = forward.cosine(10), np.random.default_rng(0).normal(size=(2, 4, 2, 3))
+
+    def model(x, step):
+        return Gaussian(0.3 * x, step.beta)
+
+    for library in (np.asarray, torch.from_numpy):
+        pair = library(x_prev), library(x_next)
+        batch = [schedule.at(times, like=pair[0]) for times in ([1, 3, 7, 9], [2, 4, 8, 10])]
+        mean, var = elbo.bridge(*pair, *batch)
+        agree = elbo.consistency(*pair, *batch, model)
+        for i, t in enumerate((1, 3, 7, 9)):
+            single = x_prev[i], x_next[i], schedule[t], schedule[t + 1]
+            assert_equal(np.asarray(mean[i]), elbo.bridge(*single).mean)
+            assert_equal(var[i].item(), elbo.bridge(*single).var)
+            assert_equal(agree[i].item(), float(elbo.consistency(*single, model).sum()))
 
 
 @checks(elbo.consistency)
@@ -629,12 +771,39 @@ def test_the_bound_of_a_mixture_over_whole_paths(betas):
 
 
 @checks(elbo.prior_matching)
-@given(x=points(), step=steps())
+@given(x=points(), step=steps_for(elbo.prior_matching))
 def test_how_far_the_end_is_from_noise(x, step):
     expected = summed(divergence(math.sqrt(step.alpha_bar) * np.asarray(x), step.noise_var, 0, 1))
     assert_equal(elbo.prior_matching(x, step), expected, atol=1e-13)
     tensor = torch.as_tensor(x, dtype=torch.float64)
     assert_equal(elbo.prior_matching(tensor, step), torch.as_tensor(expected), atol=1e-13)
+
+
+@checks(elbo.prior_matching)
+@pytest.mark.parametrize("T", [1000, 4000])
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_the_divergence_of_the_end_keeps_its_digits(name, T):
+    """At fifty digits, from the betas: the cosine schedule ends at alpha_bar of about 1e-9, where x_0 = 0 leaves its square."""
+    schedule = forward.schedule(name, T)
+    kept = mpmath.fprod(1 - mpmath.mpf(beta) for beta in schedule.beta.tolist())
+    x_0 = np.array([[0.0, 0.0], [0.0, 0.3], [1.0, -0.7], [2.0, 0.78]])
+    exact = np.array(
+        [float(sum(kept * (mpmath.mpf(x) ** 2 - 1) - mpmath.log(1 - kept) for x in row) / 2) for row in x_0.tolist()]
+    )
+    assert_equal(elbo.prior_matching(x_0, schedule[T]), exact)
+    assert elbo.prior_matching(0.0, schedule[T]) > 0
+    for library in (np.asarray, torch.tensor):
+        single = library(x_0.astype(np.float32))
+        ours = elbo.prior_matching(single, schedule.at([T], like=single))
+        assert str(ours.dtype).endswith("float32")
+        np.testing.assert_allclose(ours, exact, rtol=1e-6)
+
+
+@checks(elbo.prior_matching)
+def test_pure_noise_at_the_end_costs_nothing():
+    end = forward.zero_terminal_snr(forward.linear(50))[50]
+    assert elbo.prior_matching(1.0, end) == 0
+    assert np.all(elbo.prior_matching(np.ones((2, 3)), end) == 0)
 
 
 @checks(elbo.prior_matching, elbo.bits_per_dim)
@@ -648,7 +817,7 @@ def test_the_linear_schedule_ends_in_noise_as_published():
 
 
 @checks(elbo.denoising_matching)
-@given(x=points(3), step=steps(first=2), scale=positive())
+@given(x=points(3), step=steps_for(elbo.denoising_matching), scale=positive())
 def test_how_far_a_step_back_is_from_that_of_one_who_knows(x, step, scale):
     x_t, x_0, mean = x
     var = scale * posterior.variance(step)
@@ -759,6 +928,25 @@ def test_pixels_of_pictures_are_summed():
 
 
 @checks(elbo.decoder_log_prob)
+@pytest.mark.parametrize("var", [1e-6, 1e-4, 0.01, 0.3, 1.0, 25.0])
+@pytest.mark.parametrize("off", [-3.0, 0.0, 0.3, 3.0])
+def test_pixels_in_single_precision(var, off):
+    """The probability is a difference of two values of the distribution function: it is as exact as they are, and no more."""
+    x_0 = np.clip(grid_of(256).astype(np.float32), -1, 1)
+    mean = (x_0 + off * math.sqrt(var)).astype(np.float32)
+    exact = np.array(
+        [float(exact_pixel(*map(float, pair), var, 256)) for pair in zip(x_0[::15], mean[::15], strict=True)]
+    )
+    side = -abs(x_0.astype(np.float64) - mean)[::15]
+    upper = special.log_ndtr((side + 1 / 255) / math.sqrt(var))
+    size = 8 * np.finfo(np.float32).eps * (1 + abs(exact) + (1 + abs(upper)) * np.exp(np.maximum(upper - exact, 0)))
+    for library in (np.asarray, torch.from_numpy):
+        ours = elbo.decoder_log_prob(library(x_0), library(mean), var)
+        assert str(ours.dtype).endswith("float32")
+        assert np.all(abs(np.asarray(ours)[::15] - exact) <= size)
+
+
+@checks(elbo.decoder_log_prob)
 def test_the_usual_approximation_misses_the_tail():
     """The normal distribution function by tanh, and a clamp: too small at -5, and blind further out."""
 
@@ -813,8 +1001,25 @@ def test_a_weight_times_a_squared_error_is_what_the_error_costs(x, step, scale):
         assert_equal(summed(weight * (reach * error) ** 2), wrong - true, **size)
 
 
+@checks(elbo.mean_weight, elbo.x0_weight, elbo.velocity_weight)
+@given(x=points(3), step=steps_for(elbo.denoising_matching, elbo.x0_weight, elbo.velocity_weight), scale=positive())
+def test_the_weights_hold_where_nothing_is_left_of_the_step_before(x, step, scale):
+    """With alpha = 0 among the steps: by the difference of two divergences of torch, through the mean's own coefficients."""
+    *_, error = x
+    var = scale * step.beta * step.noise_var_prev / step.noise_var
+    share = math.sqrt(step.alpha_bar_prev) * step.beta / step.noise_var  # of x_0 in the mean
+    for weight, slope in (
+        (elbo.x0_weight(step, var), share),
+        (elbo.velocity_weight(step, var), -share * math.sqrt(step.noise_var)),
+    ):
+        cost = divergence(slope * np.asarray(error), var, 0.0, var)
+        # torch's divergence is a small difference of ones.
+        assert_equal(summed(weight * np.square(error)), summed(cost), atol=1e-14)
+        assert_equal(weight, elbo.mean_weight(var) * slope**2, atol=1e-300)
+
+
 @checks(elbo.snr_weight, elbo.x0_weight)
-@given(first=betas(), second=betas())
+@given(first=betas(), second=st.one_of(st.just(1.0), betas()))
 def test_a_step_weighs_half_of_what_it_takes_off_the_ratio(first, second):
     step = Schedule([first, second])[2]
     before = 1 - mpmath.mpf(first)
@@ -834,7 +1039,11 @@ def cost_and_slope(x_t, x_0, mean, var, step):
 
 
 @checks(elbo.best_variance)
-@given(step=steps(first=2), seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.1, 1.0, 10.0]))
+@given(
+    step=steps_for(elbo.best_variance, elbo.denoising_matching),
+    seed=st.integers(0, 99),
+    share=st.sampled_from([0.0, 0.1, 1.0, 10.0]),
+)
 def test_the_best_variance_costs_least(step, seed, share):
     x_t, x_0, error = np.random.default_rng(seed).normal(size=(3, 4, 2, 3))
     mean = posterior.mean(x_t, x_0, step) + math.sqrt(share * posterior.variance(step)) * error
@@ -847,7 +1056,7 @@ def test_the_best_variance_costs_least(step, seed, share):
 
 
 @checks(elbo.best_variance)
-@given(step=steps(), data_var=positive())
+@given(step=steps_for(elbo.best_variance), data_var=positive())
 def test_the_best_variance_of_the_best_model_of_gaussian_data(step, data_var):
     """The error of the best mean is how far x_0, given x_t, spreads, as the posterior's mean sees it."""
     spread = math.sqrt(data_var * step.noise_var / (step.alpha_bar * data_var + step.noise_var))
@@ -895,7 +1104,8 @@ def test_the_simple_loss_is_the_bound_over_its_weight(x, step):
 @given(x=points(2), weight=positive())
 def test_the_hybrid_loss(x, weight):
     """Linear in both parts, which autograd takes apart again."""
-    simple, bound = (torch.as_tensor(value, dtype=torch.float64).requires_grad_() for value in x)
+    simple, bound = (torch.as_tensor(value, dtype=torch.float64) for value in x)
+    simple, bound = (simple**2).requires_grad_(), bound.requires_grad_()
     for given_weight, share in (((), 0.001), ((weight,), weight)):
         simple.grad = bound.grad = None
         loss = elbo.hybrid_loss(simple, bound, *given_weight)
@@ -916,6 +1126,21 @@ def test_the_hybrid_loss_learns_the_variance_from_the_bound_alone():
     elbo.hybrid_loss(elbo.simple_loss(noise, answer), bound).sum().backward()
     assert_equal(answer.grad, 2 * (answer - noise).detach())
     assert v.grad != 0
+
+
+@checks(elbo.hybrid_loss)
+@given(terms=st.lists(st.tuples(positive(), positive()), min_size=1, max_size=9))
+def test_the_published_weight_is_for_the_sum_over_all_times(terms):
+    """One t drawn evenly: T times its term. The released code has the same number, T / 1000 times the term."""
+    simple, bound = np.array(terms).T
+    T = len(terms)
+    each = elbo.hybrid_loss(simple, T * bound)
+    assert_equal(each.mean(), np.float64(simple.mean() + 0.001 * math.fsum(bound)))
+    assert_equal(each, simple + bound * (T / 1000))
+    p = bound / bound.sum()  # or t drawn with these probabilities, and everything divided by T p_t
+    weighted = elbo.hybrid_loss(simple / (T * p), bound / p)
+    assert_equal(p @ weighted, np.float64(simple.mean() + 0.001 * math.fsum(bound)))
+    assert_equal(elbo.hybrid_loss(torch.tensor(simple), torch.tensor(bound), 0.0), torch.tensor(simple))
 
 
 TABLES = st.integers(1, 5).flatmap(
@@ -964,10 +1189,35 @@ def test_min_snr_is_one_weight_in_three_parametrisations(error, step, gamma):
     cost = summed(expected * np.square(error))
     assert_equal(summed(elbo.min_snr_weight(step, gamma, "noise") * np.square(noise_error)), cost, atol=1e-300)
     assert_equal(summed(elbo.min_snr_weight(step, gamma, "velocity") * np.square(v_error)), cost, atol=1e-300)
-    batch = Schedule([0.3, 0.9]).at([1, 2], like=np.zeros(2))
-    for predicts in elbo.PREDICTS:
-        together = elbo.min_snr_weight(batch, 1.0, predicts)
-        assert_equal(together[1], np.float64(elbo.min_snr_weight(Schedule([0.3, 0.9])[2], 1.0, predicts)))
+
+
+@checks(elbo.min_snr_weight)
+@pytest.mark.parametrize("snr_cap", [0.5, 1.0, 5.0, 20.0])
+def test_min_snr_as_the_authors_compute_it(snr_cap):
+    """From square roots, by the least of a stack of two, for a batch of times on both sides of the cap."""
+    schedule = forward.linear(1000)
+    times = np.array([1, 10, 100, 260, 400, 1000])
+    x = np.zeros((6, 2, 2))
+    alpha, sigma = (np.sqrt(values[times - 1]) for values in (schedule.steps.alpha_bar, schedule.steps.noise_var))
+    snr = (alpha / sigma) ** 2
+    assert snr.min() < 0.5 and snr.max() > 20
+    capped = np.stack([snr, snr_cap * np.ones(6)], axis=1).min(axis=1)
+    for predicts, expected in {"x_0": capped, "noise": capped / snr, "velocity": capped / (snr + 1)}.items():
+        expected = expected.reshape(6, 1, 1)
+        assert_equal(elbo.min_snr_weight(schedule.at(times, like=x), snr_cap, predicts), expected)
+        tensor = torch.from_numpy(x)
+        ours = elbo.min_snr_weight(schedule.at(torch.from_numpy(times), like=tensor), snr_cap, predicts)
+        assert_equal(ours, torch.from_numpy(expected))
+        each = [elbo.min_snr_weight(schedule[t], snr_cap, predicts) for t in times.tolist()]
+        assert_equal(np.array(each), expected.ravel())
+
+
+@checks(elbo.min_snr_weight)
+def test_min_snr_at_pure_noise():
+    for predicts in ("x_0", "velocity"):
+        assert elbo.min_snr_weight(BLIND, predicts=predicts) == 0
+        batch = Schedule([0.5, 1.0]).at([1, 2], like=np.zeros(2))
+        assert elbo.min_snr_weight(batch, predicts=predicts)[1] == 0
 
 
 @checks(elbo.min_snr_weight)
@@ -985,7 +1235,7 @@ def test_min_snr_takes_the_smaller():
 
 
 @checks(elbo.two_noise_sample)
-@given(x=points(3), first=betas(), second=betas())
+@given(x=points(3), first=st.one_of(st.just(1.0), betas()), second=st.one_of(st.just(1.0), betas()))
 def test_two_moves(x, first, second):
     x_0, noise_prev, noise_t = x
     before, step = Schedule([first, second])
@@ -996,7 +1246,7 @@ def test_two_moves(x, first, second):
 
 
 @checks(elbo.rotate_noise, elbo.two_noise_sample, elbo.two_noise_target)
-@given(x=points(3), step=steps())
+@given(x=points(3), step=steps_for(elbo.rotate_noise))
 def test_the_rotation(x, step):
     """It keeps lengths and angles; x_t sees its first noise alone; and it can be undone."""
     x_0, noise_prev, noise_t = x
@@ -1011,7 +1261,7 @@ def test_the_rotation(x, step):
 
 
 @checks(elbo.two_noise_target)
-@given(noise=numbers(), step=steps())
+@given(noise=numbers(), step=steps_for(elbo.two_noise_target))
 def test_the_last_noise_for_one_who_sees_where_it_led(noise, step):
     """Mean and variance over what x_t does not hold, from the covariance of the noise with x_t, sqrt(beta)."""
     targets = elbo.two_noise_target(noise, NODES, step)
@@ -1021,7 +1271,7 @@ def test_the_last_noise_for_one_who_sees_where_it_led(noise, step):
 
 
 @checks(elbo.two_noise_constant)
-@given(x_0=st.lists(numbers(), min_size=1, max_size=3), step=steps(), curve=numbers())
+@given(x_0=st.lists(numbers(), min_size=1, max_size=3), step=steps_for(elbo.two_noise_constant), curve=numbers())
 def test_what_two_noises_carry_along(x_0, step, curve):
     """By quadrature over both noises, and over the merged one, for an answer that is far from linear in x_t."""
     nodes, weights = rule(5)
@@ -1063,7 +1313,7 @@ def test_sus_weight_by_his_own_way(x, step, scale):
 
 
 @checks(elbo.diffusion_loss, elbo.snr_weight)
-@given(schedule=tame_schedules(), data_var=positive())
+@given(schedule=some_schedules(), data_var=positive())
 def test_the_sum_of_all_terms_on_gaussian_data(schedule, data_var):
     """Against divergences, by quadrature over x_0 and x_t, for the best prediction there is."""
     x_0, noise = (a.ravel() for a in np.meshgrid(math.sqrt(data_var) * NODES, NODES))
@@ -1095,6 +1345,12 @@ def test_the_continuous_loss_of_gaussian_data(data_var, low, span, dims):
     loss = elbo.diffusion_loss_continuous(lambda ratio: dims * gaussian_error(data_var)(ratio), *ends)
     expected = dims / 2 * math.log((1 + data_var * ends[1]) / (1 + data_var * ends[0]))
     assert_equal(loss, expected, atol=1e-12)
+
+
+@checks(elbo.diffusion_loss_continuous)
+def test_no_way_costs_nothing_and_no_error_neither():
+    assert elbo.diffusion_loss_continuous(gaussian_error(0.5), 2.0, 2.0) == 0
+    assert elbo.diffusion_loss_continuous(lambda ratio: 0.0, 1e-3, 1e3) == 0
 
 
 @checks(elbo.diffusion_loss_continuous)
@@ -1138,13 +1394,13 @@ def test_ever_smaller_steps_cost_ever_less():
 
 
 @checks(elbo.dequantize)
-@given(levels=st.sampled_from([2, 3, 16, 256]), u=st.floats(0, 0.999), data=st.data())
+@given(levels=st.sampled_from([2, 3, 16, 256, 1000]), u=st.floats(0, 0.999), data=st.data())
 def test_every_pixel_has_a_bin_of_its_own(levels, u, data):
     pixel = data.draw(st.integers(0, levels - 1))
     edges = np.linspace(-1, 1, levels + 1)
     x = elbo.dequantize(float(pixel), u, levels)
     assert_equal(x, np.interp(pixel + u, np.arange(levels + 1), edges), atol=1e-14)
-    pixels, shifts = torch.full((2, 3), float(pixel)).double(), torch.full((3,), u, dtype=torch.float64)
+    pixels, shifts = torch.full((2, 3), float(pixel)).double(), torch.full((1, 3), u, dtype=torch.float64)
     assert_equal(elbo.dequantize(pixels, shifts, levels), torch.full((2, 3), x, dtype=torch.float64))
 
 
@@ -1155,7 +1411,7 @@ def test_a_dequantized_density_bounds_the_probability(levels):
     u, weight = np.polynomial.legendre.leggauss(40)
     u, weight = (u + 1) / 2, weight / 2
     data = mixture.Mixture([0.4, 0.6], [[-0.5], [0.4]], [0.05, 0.02])
-    x = elbo.dequantize(np.arange(levels)[:, None].astype(float), u, levels)
+    x = elbo.dequantize(*np.broadcast_arrays(np.arange(levels)[:, None].astype(float), u), levels)
     density = np.exp(data.log_prob(x[..., None]))
     with_probability = elbo.bits_per_dim(-np.log(density @ weight * 2 / levels), 1)
     with_density = elbo.bits_per_dim(-(np.log(density) @ weight), 1, levels)
@@ -1194,15 +1450,18 @@ class Replay:
         return next(self.draws).reshape(shape)
 
 
-def network(schedule, predicts, asked=None):
-    """The best network for the mixture, in every coordinate on its own; notes the times that it was asked for."""
+def network(schedule, predicts, asked=None, guess=None):
+    """The best network for the mixture, in every coordinate on its own; notes the times that it was asked for.
+
+    Or one with another guess of x_0, a function of x_t and the step.
+    """
 
     def model(x_t, t):
         assert tuple(t.shape) == tuple(x_t.shape[:1]) and len({*t.tolist()}) == 1
         if asked is not None:
             asked.append(int(t[0]))
         step = schedule[int(t[0])]
-        x_0 = best_guess(x_t, step)
+        x_0 = (guess or best_guess)(x_t, step)
         noise = (x_t - math.sqrt(step.alpha_bar) * x_0) / math.sqrt(step.noise_var)
         velocity = math.sqrt(step.alpha_bar) * noise - math.sqrt(step.noise_var) * x_0
         return {"x_0": x_0, "noise": noise, "velocity": velocity}[predicts]
@@ -1239,7 +1498,7 @@ def test_every_term_of_every_draw(shape, variance, clip, bins):
             expected.append(-summed(np.log(special.ndtr(high) - special.ndtr(low))))
     expected.append(summed(divergence(math.sqrt(step.alpha_bar) * x_0, step.noise_var, 0, 1)))
     options = {"variance": variance, "clip": clip, "bins": bins}
-    for predicts in elbo.PREDICTS:
+    for predicts in forward.PREDICTIONS:
         model = network(schedule, predicts, asked)
         ours = elbo.vlb_terms(model, x_0, schedule, np.random.default_rng(0), predicts, **options)
         assert_equal(ours, np.stack(expected))
@@ -1247,8 +1506,82 @@ def test_every_term_of_every_draw(shape, variance, clip, bins):
         asked.clear()
 
 
+def overshooting(x_t, step):
+    """A guess of x_0 that leaves [-1, 1] on both sides."""
+    return 1.3 * x_t / (step.alpha_bar + step.noise_var / 4) ** 0.5
+
+
+def walked(x_0, noises, schedule, guess, variance, clip, bins):
+    """L_0..L_T draw by draw: every mean by Bayes' rule on precisions, every term by scipy."""
+    terms = []
+    for t, step in enumerate(schedule, start=1):
+        kept, kept_prev = (np.prod(1 - schedule.beta[:n]) for n in (t, t - 1))
+        beta = schedule.beta[t - 1]
+        x_t = math.sqrt(kept) * x_0 + math.sqrt(1 - kept) * noises[t - 1]
+        x_0_hat = guess(x_t, step)
+        if clip is not None:
+            x_0_hat = np.where(x_0_hat > clip, clip, np.where(x_0_hat < -clip, -clip, x_0_hat))
+        if t == 1:
+            beta_2 = schedule.beta[1]
+            smaller = 1 / ((1 - beta_2) / beta_2 + 1 / beta)
+            mean, var = x_0_hat, beta if variance == "beta" else smaller
+            if bins is None:
+                terms.append(-summed(log_normal(x_0, mean, var)))
+                continue
+            edges = [np.where(x_0 == side, side * np.inf, x_0 + side / (bins - 1)) for side in (1, -1)]
+            high, low = (stats.norm.cdf(edge, mean, math.sqrt(var)) for edge in edges)
+            far_high, far_low = (stats.norm.sf(edge, mean, math.sqrt(var)) for edge in edges)
+            terms.append(-summed(np.log(np.where(x_0 < mean, high - low, far_low - far_high))))
+        else:
+            tilde = 1 / ((1 - beta) / beta + 1 / (1 - kept_prev))
+
+            def back(x, x_t=x_t, beta=beta, kept_prev=kept_prev, tilde=tilde):
+                return tilde * (math.sqrt(1 - beta) / beta * x_t + math.sqrt(kept_prev) / (1 - kept_prev) * x)
+
+            var = beta if variance == "beta" else tilde
+            terms.append(summed(divergence(back(x_0), tilde, back(x_0_hat), var)))
+    left = np.prod(1 - schedule.beta)
+    return np.stack([*terms, summed(divergence(math.sqrt(left) * x_0, 1 - left, 0, 1))])
+
+
 @checks(elbo.vlb_terms)
-@pytest.mark.parametrize("predicts", elbo.PREDICTS)
+@pytest.mark.parametrize("variance", ["beta", "posterior"])
+@pytest.mark.parametrize("clip", [None, 0.5, 1.0])
+@pytest.mark.parametrize("bins", [None, 2, 16, 256])
+@pytest.mark.parametrize("predicts", forward.PREDICTIONS)
+def test_all_options_together_on_the_way(predicts, bins, clip, variance):
+    """A network whose guesses leave [-1, 1] on both sides, against a walk that shares no formula with ours."""
+    schedule, shape = Schedule([0.1, 0.2, 0.3, 0.6]), (5, 2, 3)
+    x_0 = grid_of(bins or 256)[np.random.default_rng(1).integers(0, bins or 256, shape)]
+    noises = np.random.default_rng(0).standard_normal((4, *shape))
+    expected = walked(x_0, noises, schedule, overshooting, variance, clip, bins)
+    model = network(schedule, predicts, guess=overshooting)
+    options = {"predicts": predicts, "variance": variance, "clip": clip, "bins": bins}
+    assert_equal(elbo.vlb_terms(model, x_0, schedule, np.random.default_rng(0), **options), expected)
+    tensor = torch.from_numpy(x_0)
+    assert_equal(elbo.vlb_terms(model, tensor, schedule, np.random.default_rng(0), **options), torch.tensor(expected))
+    sides = [
+        np.sign(overshooting(math.sqrt(s.alpha_bar) * x_0 + math.sqrt(s.noise_var) * z, s).clip(-2, 2).round())
+        for s, z in zip(schedule, noises, strict=True)
+    ]
+    assert all({-1, 1} <= {*side.ravel().tolist()} for side in sides)  # both ends of the clip are met, at every t
+
+
+@checks(elbo.vlb_terms)
+@pytest.mark.parametrize("predicts", ["x_0", "velocity"])
+def test_the_terms_where_nothing_is_left_at_the_end(predicts):
+    schedule = Schedule([0.1, 0.4, 1.0])
+    x_0 = grid_of(16)[np.random.default_rng(1).integers(0, 16, (4, 3))]
+    noises = np.random.default_rng(0).standard_normal((3, 4, 3))
+    expected = walked(x_0, noises, schedule, overshooting, "beta", 1.0, 16)
+    model = network(schedule, predicts, guess=overshooting)
+    ours = elbo.vlb_terms(model, x_0, schedule, np.random.default_rng(0), predicts, clip=1.0, bins=16)
+    assert_equal(ours, expected)
+    assert np.all(ours[-1] == 0)
+
+
+@checks(elbo.vlb_terms)
+@pytest.mark.parametrize("predicts", forward.PREDICTIONS)
 def test_the_terms_in_torch(predicts):
     schedule, x_0 = Schedule([0.1, 0.3, 0.6]), torch.tensor(grid_of(256)[[[0, 200], [30, 255]]])
     rng = seeded(3)
@@ -1307,22 +1640,94 @@ THREE = Schedule([0.1, 0.2, 0.3])
 GENERATOR = np.random.default_rng(0)
 
 
+BYTES = np.array([0, 127, 255], dtype=np.uint8)
+PIXELS = np.array([[0.0, 127.0, 255.0]])
+NOT = [math.nan, math.inf, -math.inf]
+
+
 def keep(x_t, t):
     return x_t
+
+
+def blind_to_time(x, step):
+    return Gaussian(x, 0.0)
 
 
 @pytest.mark.parametrize(
     ("error", "words", "call"),
     [
         (ValueError, ["p", "[0, 1]", "1.5"], lambda: elbo.information(1.5)),
+        (ValueError, ["p", "[0, 1]", "1.5"], lambda: elbo.information(np.float32(1.5))),
+        (ValueError, ["p", "[0, 1]", "1.5"], lambda: elbo.information(torch.tensor([0.5, 1.5]))),
+        (TypeError, ["p ", "number", "True"], lambda: elbo.information(True)),
+        (TypeError, ["x ", "list"], lambda: elbo.gaussian_log_prob([1.0, 2.0], 0.0, 1.0)),
+        (TypeError, ["noise_hat", "list"], lambda: elbo.simple_loss(np.ones(2), [1.0, 2.0])),
+        (TypeError, ["x_0", "list"], lambda: elbo.vlb_terms(keep, [0.1, 0.2], THREE, GENERATOR)),
+        (TypeError, ["x ", "number", "1j"], lambda: elbo.gaussian_log_prob(1j, 0.0, 1.0)),
+        (TypeError, ["x ", "floating", "complex"], lambda: elbo.gaussian_log_prob(np.ones(2) * 1j, 0.0, 1.0)),
+        (ValueError, ["var", "above 0", "-1"], lambda: elbo.gaussian_log_prob(0.0, 0.0, np.float32(-1))),
+        (ValueError, ["var", "above 0", "-1"], lambda: elbo.gaussian_log_prob(0.0, 0.0, torch.tensor([-1.0]))),
+        (ValueError, ["dims", "at least 1", "-3"], lambda: elbo.gaussian_entropy(1.0, -3)),
+        (TypeError, ["dims", "whole", "2.0"], lambda: elbo.gaussian_entropy(1.0, 2.0)),
+        (ValueError, ["f(x)", "(2,)", "()"], lambda: elbo.jensen_gap(lambda x: x.sum(), [1.0, 2.0], [0.5, 0.5])),
+        (
+            TypeError,
+            ["reverse_model(x_t, step)", "Gaussian"],
+            lambda: elbo.joint_log_prob(np.ones((4, 2)), lambda x, step: x, THREE),
+        ),
+        (
+            ValueError,
+            ["reverse_model(x_t, step)", "above 0"],
+            lambda: elbo.joint_log_prob(np.ones((4, 2)), blind_to_time, THREE),
+        ),
+        (
+            ValueError,
+            ["reverse_model(x_t, step)", "(2,)", "(1, 2)"],
+            lambda: elbo.joint_log_prob(np.ones((4, 2)), lambda x, step: Gaussian(x[None], 1.0), THREE),
+        ),
+        (
+            ValueError,
+            ["step.noise_var_prev", "t must be above 1"],
+            lambda: elbo.denoising_matching(
+                *[torch.zeros(2, 3)] * 3, 1.0, forward.linear().at([1, 5], like=torch.zeros(2, 3))
+            ),
+        ),
+        (ValueError, ["weight", "at least 0", "-1"], lambda: elbo.hybrid_loss(1.0, 1.0, weight=-1.0)),
+        (ValueError, ["simple", "at least 0", "-2"], lambda: elbo.hybrid_loss(-2.0, 1.0)),
+        (TypeError, ["step", "Step", "5"], lambda: elbo.min_snr_weight(5)),
+        (ValueError, ["dims", "at least 1", "-3"], lambda: elbo.two_noise_constant(STEP, -3)),
+        (ValueError, ["pixels", "below levels", "300"], lambda: elbo.dequantize(300.0, 0.5, 256)),
+        (ValueError, ["pixels", "at least 0", "-1"], lambda: elbo.dequantize(np.array([-1, 3]), 0.5, 256)),
+        (ValueError, ["uniform", "[0, 1)", "1.5"], lambda: elbo.dequantize(3.0, 1.5, 256)),
+        (ValueError, ["uniform", "[0, 1)", "1.0"], lambda: elbo.dequantize(3.0, 1.0, 256)),
+        (TypeError, ["levels", "whole", "2.5"], lambda: elbo.dequantize(1.0, 0.5, 2.5)),
+        (TypeError, ["levels", "whole", "2.5"], lambda: elbo.bits_per_dim(1.0, 1, levels=2.5)),
+        (TypeError, ["dims", "whole", "(3, 32, 32)"], lambda: elbo.bits_per_dim(1.0, (3, 32, 32))),
+        (ValueError, ["dims", "at least 1", "-3"], lambda: elbo.bits_per_dim(1.0, -3)),
+        (ValueError, ["nats", "nan"], lambda: elbo.bits_per_dim(math.nan, 3)),
+        (ValueError, ["nats", "-inf"], lambda: elbo.bits_per_dim(np.array([-math.inf]), 3)),
+        (ValueError, ["square_error(snr)", "number"], lambda: elbo.diffusion_loss_continuous(np.atleast_1d, 1.0, 2.0)),
+        (
+            ValueError,
+            ["square_error(snr)", "nan"],
+            lambda: elbo.diffusion_loss_continuous(lambda snr: math.nan, 1.0, 2.0),
+        ),
+        (TypeError, ["rng", "generator", "0"], lambda: elbo.vlb_terms(keep, np.ones(2), THREE, rng=0)),
+        (TypeError, ["rng", "generator"], lambda: elbo.vlb_terms(keep, np.ones(2), THREE, rng=seeded(0))),
+        (ValueError, ["x_0", "nan"], lambda: elbo.vlb_terms(keep, np.array([math.nan]), THREE, GENERATOR, bins=None)),
+        (
+            ValueError,
+            ["alpha_bar of schedule", "noise", "velocity"],
+            lambda: elbo.vlb_terms(keep, np.ones(2), Schedule([0.5, 1.0]), GENERATOR),
+        ),
         (ValueError, ["p", "[0, 1]", "nan"], lambda: elbo.information(np.array([0.5, math.nan]))),
         (ValueError, ["p ", "sum to 1"], lambda: elbo.entropy([0.5, 0.6])),
-        (ValueError, ["q ", "sum to 1"], lambda: elbo.cross_entropy([0.5, 0.5], [0.5, math.nan])),
-        (ValueError, ["p and q", "(2,)", "(1,)"], lambda: elbo.kl([0.5, 0.5], [1.0])),
-        (ValueError, ["p and q", "(1,)", "(2,)"], lambda: elbo.cross_entropy([1.0], [0.5, 0.5])),
+        (ValueError, ["q ", "at least 0", "nan"], lambda: elbo.cross_entropy([0.5, 0.5], [0.5, math.nan])),
+        (ValueError, ["q ", "n = 2", "(1,)"], lambda: elbo.kl([0.5, 0.5], [1.0])),
+        (ValueError, ["q ", "n = 1", "(2,)"], lambda: elbo.cross_entropy([1.0], [0.5, 0.5])),
         (ValueError, ["weights", "sum to 1"], lambda: elbo.jensen_gap(np.log, [1.0, 2.0], [0.5, 0.6])),
-        (ValueError, ["values and weights", "(3,)"], lambda: elbo.jensen_gap(np.log, [1.0, 2.0, 3.0], [0.5, 0.5])),
-        (ValueError, ["values and weights", "(2, 1)"], lambda: elbo.jensen_gap(np.log, [[1.0]] * 2, [[1.0]] * 2)),
+        (ValueError, ["weights", "n = 3", "(2,)"], lambda: elbo.jensen_gap(np.log, [1.0, 2.0, 3.0], [0.5, 0.5])),
+        (ValueError, ["values", "(n,)", "(2, 1)"], lambda: elbo.jensen_gap(np.log, [[1.0]] * 2, [[1.0]] * 2)),
         (ValueError, ["var", "above 0", "0.0"], lambda: elbo.gaussian_log_prob(1.0, 0.0, 0.0)),
         (ValueError, ["x (2,)", "mean (3,)"], lambda: elbo.gaussian_log_prob(np.ones(2), np.ones(3), 1.0)),
         (TypeError, ["one library"], lambda: elbo.gaussian_log_prob(np.ones(2), torch.ones(2), 1.0)),
@@ -1332,12 +1737,16 @@ def keep(x_t, t):
         (ValueError, ["mean_q (2,)", "mean_p (3,)"], lambda: elbo.gaussian_kl(np.ones(2), 1.0, np.ones(3), 1.0)),
         (ValueError, ["log_joint (2,)", "log_posterior (3,)"], lambda: elbo.evidence(np.ones(2), np.ones(3))),
         (ValueError, ["weights", "sum to 1"], lambda: elbo.elbo(np.zeros(2), np.zeros(2), [0.5, 0.6])),
-        (ValueError, ["log_joint (2,)", "log_q (3,)"], lambda: elbo.elbo(np.zeros(2), np.zeros(3), [0.5, 0.5])),
+        (ValueError, ["log_q", "n = 2", "(3,)"], lambda: elbo.elbo(np.zeros(2), np.zeros(3), [0.5, 0.5])),
         (ValueError, ["weights", "sum to 1"], lambda: elbo.vlb(np.zeros(2), np.zeros(2), [1.0, 1.0])),
-        (ValueError, ["path", "4 samples", "(3, 2)"], lambda: elbo.joint_log_prob(np.ones((3, 2)), best_model, THREE)),
-        (ValueError, ["path", "x_1..x_T", "(4, 2)"], lambda: elbo.telescope(np.ones(2), np.ones((4, 2)), THREE)),
+        (
+            ValueError,
+            ["path", "T+1", "T = 3", "(3, 2)"],
+            lambda: elbo.joint_log_prob(np.ones((3, 2)), best_model, THREE),
+        ),
+        (ValueError, ["path", "T = 3", "(4, 2)"], lambda: elbo.telescope(np.ones(2), np.ones((4, 2)), THREE)),
         (TypeError, ["step", "Step", "7"], lambda: elbo.prior_matching(1.0, 7)),
-        (ValueError, ["step", "t > 1"], lambda: elbo.denoising_matching(1.0, 1.0, 1.0, 1.0, FIRST)),
+        (ValueError, ["step", "t must be above 1"], lambda: elbo.denoising_matching(1.0, 1.0, 1.0, 1.0, FIRST)),
         (TypeError, ["step", "Step", "7"], lambda: elbo.denoising_matching(1.0, 1.0, 1.0, 1.0, 7)),
         (ValueError, ["above 0", "0.0"], lambda: elbo.denoising_matching(1.0, 1.0, 1.0, 0.0, STEP)),
         (TypeError, ["step", "Step"], lambda: elbo.bridge(1.0, 1.0, STEP, 8)),
@@ -1345,7 +1754,7 @@ def keep(x_t, t):
         (TypeError, ["step", "Step"], lambda: elbo.consistency(1.0, 1.0, 7, STEP, best_model)),
         (ValueError, ["var", "above 0"], lambda: elbo.decoder_log_prob(0.0, 0.0, 0.0)),
         (ValueError, ["bins", "at least 2", "1"], lambda: elbo.decoder_log_prob(0.0, 0.0, 1.0, bins=1)),
-        (ValueError, ["bins", "whole", "25.5"], lambda: elbo.decoder_log_prob(0.0, 0.0, 1.0, bins=25.5)),
+        (TypeError, ["bins", "whole", "25.5"], lambda: elbo.decoder_log_prob(0.0, 0.0, 1.0, bins=25.5)),
         (ValueError, ["x_0", "[-1, 1]", "127"], lambda: elbo.decoder_log_prob(np.array([127.0]), 0.0, 1.0)),
         (ValueError, ["x_0", "[-1, 1]", "nan"], lambda: elbo.decoder_log_prob(math.nan, 0.0, 1.0)),
         (ValueError, ["x_0 (2,)", "mean (3,)"], lambda: elbo.decoder_log_prob(np.zeros(2), np.zeros(3), 1.0)),
@@ -1355,16 +1764,16 @@ def keep(x_t, t):
         (ValueError, ["alpha", "above 0"], lambda: elbo.noise_weight(BLIND, 1.0)),
         (ValueError, ["alpha", "above 0"], lambda: elbo.score_weight(BLIND, 1.0)),
         (TypeError, ["step", "Step"], lambda: elbo.velocity_weight(7, 1.0)),
-        (ValueError, ["step", "t > 1"], lambda: elbo.snr_weight(FIRST)),
+        (ValueError, ["step", "t must be above 1"], lambda: elbo.snr_weight(FIRST)),
         (ValueError, ["mean_square_error", "at least 0"], lambda: elbo.best_variance(STEP, -1.0)),
-        (ValueError, ["one shape", "(2, 1)", "(2,)"], lambda: elbo.simple_loss(np.ones((2, 1)), np.ones(2))),
-        (ValueError, ["one shape", "()", "(2,)"], lambda: elbo.simple_loss(1.0, np.ones(2))),
+        (ValueError, ["noise_hat", "(2, 1)", "(2,)"], lambda: elbo.simple_loss(np.ones((2, 1)), np.ones(2))),
+        (ValueError, ["noise_hat", "()", "(2,)"], lambda: elbo.simple_loss(1.0, np.ones(2))),
         (TypeError, ["one library"], lambda: elbo.simple_loss(np.ones(2), torch.ones(2))),
         (ValueError, ["simple (2,)", "bound (3,)"], lambda: elbo.hybrid_loss(np.ones(2), np.ones(3))),
-        (ValueError, ["losses", "not all 0"], lambda: elbo.importance_weights(np.zeros((2, 2)))),
+        (ValueError, ["losses", "not all be 0"], lambda: elbo.importance_weights(np.zeros((2, 2)))),
         (ValueError, ["losses", "finite"], lambda: elbo.importance_weights([[1.0, math.nan]])),
         (ValueError, ["losses", "(T, history)"], lambda: elbo.importance_weights([1.0, 2.0])),
-        (ValueError, ["gamma", "above 0", "0"], lambda: elbo.min_snr_weight(STEP, gamma=0.0)),
+        (ValueError, ["snr_cap", "above 0", "0"], lambda: elbo.min_snr_weight(STEP, snr_cap=0.0)),
         (ValueError, ["predicts", "velocity", "'v'"], lambda: elbo.min_snr_weight(STEP, predicts="v")),
         (ValueError, ["alpha_bar", "above 0"], lambda: elbo.min_snr_weight(BLIND)),
         (TypeError, ["step", "Step"], lambda: elbo.two_noise_sample(1.0, 1.0, 1.0, 7)),
@@ -1373,13 +1782,13 @@ def keep(x_t, t):
         (TypeError, ["step", "Step"], lambda: elbo.two_noise_constant(7, 1)),
         (ValueError, ["alpha", "above 0"], lambda: elbo.su_weight(BLIND, 1.0)),
         (ValueError, ["var", "above 0"], lambda: elbo.su_weight(STEP, 0.0)),
-        (ValueError, ["square_errors", "2..3", "(3,)"], lambda: elbo.diffusion_loss(np.ones(3), THREE)),
-        (ValueError, ["square_errors", "2..3"], lambda: elbo.diffusion_loss(1.0, THREE)),
+        (ValueError, ["square_errors", "T-1", "T = 3", "(3,)"], lambda: elbo.diffusion_loss(np.ones(3), THREE)),
+        (ValueError, ["square_errors", "T-1", "()"], lambda: elbo.diffusion_loss(1.0, THREE)),
         (ValueError, ["square_errors", "at least 0", "nan"], lambda: elbo.diffusion_loss([1.0, math.nan], THREE)),
         (ValueError, ["snr_min", "snr_max"], lambda: elbo.diffusion_loss_continuous(math.exp, 2.0, 1.0)),
         (ValueError, ["snr_min", "0.0"], lambda: elbo.diffusion_loss_continuous(math.exp, 0.0, 1.0)),
-        (ValueError, ["pixels (2,)", "u (3,)"], lambda: elbo.dequantize(np.ones(2), np.ones(3), 256)),
-        (ValueError, ["levels", "above 0", "0"], lambda: elbo.dequantize(3.0, 0.5, 0)),
+        (ValueError, ["pixels (2,)", "uniform (3,)"], lambda: elbo.dequantize(np.ones(2), np.zeros(3), 256)),
+        (ValueError, ["levels", "at least 2", "0"], lambda: elbo.dequantize(3.0, 0.5, 0)),
         (ValueError, ["dims", "at least 1", "0"], lambda: elbo.bits_per_dim(1.0, 0)),
         (ValueError, ["levels", "at least 2", "1"], lambda: elbo.bits_per_dim(1.0, 1, levels=1)),
         (ValueError, ["predicts", "'v'"], lambda: elbo.vlb_terms(keep, np.ones(2), THREE, GENERATOR, predicts="v")),
@@ -1397,7 +1806,7 @@ def keep(x_t, t):
         ),
         (
             ValueError,
-            ["var", "above 0"],
+            ["variance", "beta", "one step", "T=1"],
             lambda: elbo.vlb_terms(keep, np.ones(2), Schedule([0.5]), GENERATOR, variance="posterior"),
         ),
     ],
@@ -1405,3 +1814,98 @@ def keep(x_t, t):
 def test_bad_input_is_refused_by_name(error, words, call):
     with refused(words, error):
         call()
+
+
+@pytest.mark.parametrize(
+    "library", [np.asarray, torch.tensor, np.float32, float], ids=["numpy", "torch", "float32", "float"]
+)
+@pytest.mark.parametrize("bad", NOT)
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("x", lambda bad: elbo.gaussian_log_prob(bad, 0.0, 1.0)),
+        ("mean", lambda bad: elbo.gaussian_log_prob(0.0, bad, 1.0)),
+        ("var", lambda bad: elbo.gaussian_log_prob(0.0, 0.0, bad)),
+        ("mean_q", lambda bad: elbo.gaussian_kl(bad, 1.0, 0.0, 1.0)),
+        ("bound", lambda bad: elbo.hybrid_loss(1.0, bad)),
+        ("simple", lambda bad: elbo.hybrid_loss(bad, 1.0)),
+        ("weight", lambda bad: elbo.hybrid_loss(1.0, 1.0, bad)),
+        ("noise_hat", lambda bad: elbo.simple_loss(0.0, bad)),
+        ("x_0", lambda bad: elbo.prior_matching(bad, STEP)),
+        ("x_t", lambda bad: elbo.denoising_matching(bad, 0.0, 0.0, 1.0, STEP)),
+        ("model_var", lambda bad: elbo.denoising_matching(0.0, 0.0, 0.0, bad, STEP)),
+        ("x_0", lambda bad: elbo.decoder_log_prob(bad, 0.0, 1.0)),
+        ("mean", lambda bad: elbo.decoder_log_prob(0.0, bad, 1.0)),
+        ("mean_square_error", lambda bad: elbo.best_variance(STEP, bad)),
+        ("p", lambda bad: elbo.information(bad)),
+        ("pixels", lambda bad: elbo.dequantize(bad, 0.5, 256)),
+        ("uniform", lambda bad: elbo.dequantize(1.0, bad, 256)),
+    ],
+)
+def test_what_is_no_number_is_refused_in_every_library(library, bad, name, call):
+    with refused([f"{name} must", str(bad)]):
+        call(library(bad))
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_nan_in_the_means_of_the_bound(library, bad):
+    half = library([0.5, 0.5])
+    for call in (
+        lambda: elbo.elbo(library([0.0, bad]), library([0.0, 0.0]), half),
+        lambda: elbo.elbo(library([0.0, 0.0]), library([0.0, bad]), half),
+        lambda: elbo.vlb(library([0.0, bad]), library([0.0, 0.0]), half),
+        lambda: elbo.elbo(library([0.0, 0.0]), library([0.0, 0.0]), library([1.0, bad])),
+    ):
+        with refused([str(bad)]):
+            call()
+    for call in (elbo.elbo, lambda log_p, log_q, weights: elbo.vlb(log_q, log_p, weights)):
+        with refused(["log_q", "finite", "weights"]):  # nothing is drawn where q is 0
+            call(library([0.0, 0.0]), library([0.0, -math.inf]), half)
+        assert np.isinf(call(library([0.0, -math.inf]), library([0.0, 0.0]), half))
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["x (3,)", "mean (3, 1)"], lambda a, b: elbo.gaussian_log_prob(a, b, 1.0)),
+        (["x (3, 1)", "var (3,)"], lambda a, b: elbo.gaussian_log_prob(b, 0.0, abs(a) + 1)),
+        (["mean_q (3,)", "var_q (3, 1)"], lambda a, b: elbo.gaussian_kl(a, abs(b) + 1, 0.0, 1.0)),
+        (["x_t (3,)", "x_0 (3, 1)"], lambda a, b: elbo.denoising_matching(a, b, 0.0, 1.0, STEP)),
+        (["x_0 (3,)", "model_mean (3, 1)"], lambda a, b: elbo.denoising_matching(a, a, b, 1.0, STEP)),
+        (["x_prev (3, 1)", "x_next (3,)"], lambda a, b: elbo.bridge(b, a, STEP, STEP)),
+        (["x_prev (3, 1)", "x_next (3,)"], lambda a, b: elbo.consistency(b, a, STEP, STEP, best_model)),
+        (["x_0 (3,)", "mean (3, 1)"], lambda a, b: elbo.decoder_log_prob(a, b, 1.0)),
+        (["noise_hat", "(3,)", "(3, 1)"], lambda a, b: elbo.simple_loss(a, b)),
+        (["simple (3,)", "bound (3, 1)"], lambda a, b: elbo.hybrid_loss(abs(a), b)),
+        (["log_joint (3,)", "log_posterior (3, 1)"], lambda a, b: elbo.evidence(a, b)),
+        (["x_0 (3, 1)", "noise_prev (3,)"], lambda a, b: elbo.two_noise_sample(b, a, a, STEP)),
+        (["noise_prev (3,)", "noise_t (3, 1)"], lambda a, b: elbo.rotate_noise(a, b, STEP)),
+        (["pixels (3,)", "uniform (3, 1)"], lambda a, b: elbo.dequantize(abs(a), abs(b) / 2, 256)),
+        (["path", "(3,)", "T = 3"], lambda a, b: elbo.telescope(b, a, THREE)),
+    ],
+)
+def test_nothing_broadcasts_in_silence(library, words, call):
+    with refused(words):
+        call(library([-0.4, 0.2, 0.6]), library([[0.1], [-0.3], [0.5]]))
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_pixels_that_were_not_scaled_are_refused(library):
+    for pixels in (PIXELS, PIXELS.astype(np.float32)):
+        given = library(pixels)
+        with refused(["x_0", "[-1, 1]", "255"]):
+            elbo.decoder_log_prob(given, 0.0, 1.0)
+        with refused(["x_0", "[-1, 1]", "255"]):
+            elbo.vlb_terms(keep, given, THREE, GENERATOR)
+    with refused(["x_0", "floating", "uint8"], TypeError):
+        elbo.vlb_terms(keep, library(BYTES), THREE, GENERATOR)
+    assert elbo.vlb_terms(keep, library(PIXELS), THREE, GENERATOR, bins=None).shape == (4, 1)  # data with a density
+
+
+def test_bytes_are_spread_like_numbers():
+    expected = (2 * (BYTES.astype(float) + 0.5)) / 256 - 1
+    assert_equal(elbo.dequantize(BYTES, 0.5, 256), expected)
+    assert_equal(elbo.dequantize(BYTES, np.full(3, 0.5), 256), expected)
+    np.testing.assert_allclose(elbo.dequantize(torch.from_numpy(BYTES), 0.5, 256), expected, rtol=1e-6)

@@ -2,6 +2,9 @@
 
 import importlib
 import math
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -53,8 +56,8 @@ def test_numbers_are_places_in_the_chapter():
     names = [known.name for known in equations() if known.chapter == "posterior"]
     assert [book.find(name).number for name in names] == [f"2.{place}" for place in range(1, len(names) + 1)]
     assert book.find("forward.to_unit_range").number == "1.1"
-    assert book.find("train.time_embedding").number == "6.1"
-    assert book.find("mixture.Mixture.log_prob").number == "M.1"
+    assert book.find("train.training_loss").number == "6.1"
+    assert book.find("mixture.Mixture.log_joint").number == "M.1"
 
 
 def plain(x):
@@ -80,13 +83,75 @@ def test_a_reloaded_module_registers_its_equations_again(tmp_path, monkeypatch):
         "    '$$ y = x $$'",
         "",
     ]
-    (tmp_path / "notebook_chapter.py").write_text("\n".join(lines))
+    path = tmp_path / "notebook_chapter.py"
+    path.write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     chapter = importlib.import_module("notebook_chapter")
     first = chapter.f
     again = importlib.reload(chapter).f
     assert first is not again and book.find("notebook_chapter.f").function is again
     assert book.find("notebook_chapter.f").number == "N.1"
+    path.write_text("\n".join([lines[0], "# an edit above it", *lines[1:]]))
+    importlib.invalidate_caches()
+    edited = importlib.reload(chapter).f
+    assert book.find("notebook_chapter.f").function is edited is not again
+    path.write_text("\n".join([*lines, *lines[1:]]))
+    with refused(["notebook_chapter.f", "already"]):
+        importlib.reload(chapter)
+
+
+def test_a_chapter_can_be_loaded_again_in_a_notebook():
+    """Its steps, schedules and checks go on working with those made before."""
+    code = """
+        import importlib, tinyddpm
+        from tinyddpm import forward, posterior
+        step, before = forward.linear()[5], posterior.mean(0.1, 0.2, forward.linear()[5])
+        old = forward.linear(3)
+        importlib.reload(forward), importlib.reload(posterior)
+        assert posterior.mean(0.1, 0.2, step) == before
+        assert len(forward.respace(old, [1, 3])) == 2 and old == forward.linear(3)
+        assert len({known.name for known in tinyddpm.equations()}) == len(tinyddpm.equations())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cell_of_a_notebook_can_be_run_again():
+    """A cell is no file that is loaded: its functions come again whenever it is run."""
+    code = """
+        from tinyddpm.equation import equation, find
+        for _ in range(2):
+            exec(compile("@equation('Ho et al. 2020')\\ndef f(x):\\n    '$$ y = x $$'\\n    return x", "cell", "exec"))
+        assert find("__main__.f").function is f
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def described(x, beta):
+    r"""Twice the argument.
+
+    $$ y = 2 x $$
+
+    Args:
+        x: over two
+            lines.
+
+    Returns:
+        The double.
+
+    Raises:
+        ValueError: never.
+    """
+    return 2 * x
+
+
+def test_a_docstring_gets_the_missing_arguments_and_keeps_the_rest():
+    text = book.equation("Ho et al. 2020")(described).__doc__
+    tail = (
+        "    x: over two\n        lines.\n    beta: beta_1..beta_T; in [0, 1]\n\nReturns:\n    The double.\n\nRaises:\n"
+    )
+    assert text.endswith(f"\nArgs:\n{tail}    ValueError: never.\n"), text
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,29 @@ def test_schedules_at_fifty_digits(name, T):
     assert_equal(forward.alpha_bar(schedule.beta), floats(exact)[2])
 
 
+@pytest.mark.parametrize("T", [2, 7, 1000, 4000])
+@pytest.mark.parametrize("name", sorted(forward.SCHEDULES))
+def test_our_own_schedules_keep_every_digit(name, T):
+    """More than is asked of others: the forms of the code are chosen so that nothing cancels."""
+    betas = exact_betas(name, T)
+    taus = [1, *range(2, T, max(1, T // 7)), T]
+    products = exact_products(betas)
+    kept = [products[tau - 1] for tau in taus]
+    merged = [1 - now / before for before, now in zip([mpmath.mpf(1), *kept], kept, strict=False)]
+    root = [mpmath.sqrt(product) for product in products]
+    scaled = [(root[0] * (r - root[-1]) / (root[0] - root[-1])) ** 2 for r in root]
+    ended = [1 - now / before for before, now in zip([mpmath.mpf(1), *scaled], scaled, strict=False)]
+    schedule = forward.schedule(name, T)
+    for ours, exact in (
+        (schedule, betas),
+        (forward.respace(schedule, taus), merged),
+        (forward.zero_terminal_snr(schedule), ended),
+    ):
+        columns = zip(ours.steps._fields, ours.steps, floats(exact_steps(exact)), strict=True)
+        for field, column, truth in columns:
+            assert_equal(column, truth, rtol=2e-13, atol=0.0 if "beta" in field or "noise" in field else 1e-15)
+
+
 @checks(forward.linear, forward.scaled_linear, forward.proportional)
 @given(T=st.integers(3, 50), ends=st.tuples(betas(), betas()))
 def test_what_grows_in_equal_steps(T, ends):

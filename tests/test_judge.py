@@ -1,5 +1,6 @@
 """What a run is worth: its judge, its figures beside their floors, its bound."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from scipy import stats
 
 from tinyddpm import forward, mixture
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import data, judge, loop, run
+from tinyddpm.train import data, judge, loop, machine, run
 
 from .runs import TINY
 from .strategies import seeded
@@ -76,13 +77,13 @@ def test_the_error_of_the_bound_is_that_of_its_mean(trained):
     assert 0.4 < spread / np.mean([each["bound_error"] for each in bounds]) < 2
 
 
-def test_a_figure_that_cannot_be_told_says_why_and_leaves_the_others(quick_judge):
+def test_a_figure_that_cannot_be_measured_says_why_and_leaves_the_others(quick_judge):
     found = data.load("digits")
     one = np.repeat(found.train[:1], 9, 0)
     alike = judge.compare(found.train, found._replace(held_out=one, held_out_labels=found.held_out_labels[:9]))
     assert alike.frechet_distance is None and alike.frechet_floor is None and alike.nearest_neighbours is None
-    assert "Fréchet distance     untold: real must have more than one value" in str(alike)
-    assert "nearest neighbours   untold: held_out must not be in train" in str(alike)
+    assert "Fréchet distance     not measured: real must have more than one value" in str(alike)
+    assert "nearest neighbours   not measured: held_out must not be in train" in str(alike)
     flat = np.zeros((9, 1, 8, 8), np.float32)
     assert judge.compare(flat, found).nearest_neighbours > 0
 
@@ -163,3 +164,68 @@ def test_the_bound_is_told_by_its_times():
     said = str(judge.Verdict(9, bound=0.933, bound_error=0.01, bound_terms=[0.4, *12 * [0.04], 3e-5], bound_class=0.05))
     parts = ["L_0 0.400", "t = 2..10 0.360", "t = 11..13 0.120", "L_T 3e-05", "naming the class 0.050"]
     assert [" ".join(line.split()) for line in said.splitlines()[2:]] == parts
+
+
+def strict(path):
+    """The content of a JSON file in which every number is one."""
+    return json.loads(path.read_text("utf-8"), parse_constant=lambda name: pytest.fail(f"{name} in {path.name}"))
+
+
+@pytest.mark.parametrize("shape", [(20, 8, 8), (20, 1, 1), (20, 1, 12), (20, 3, 2)])
+def test_one_held_out_picture_and_pictures_of_one_pixel_are_judged(quick_judge, tmp_path, shape):
+    images = np.random.default_rng(0).uniform(0, 1, shape)
+    np.savez(tmp_path / "a.npz", images=images[..., None], labels=np.zeros(20, int))
+    loop.fit(replace(TINY, data=str(tmp_path / "a.npz"), held_out=0.05, width=16, out=tmp_path / "run"))
+    verdict = judge.judge(tmp_path / "run", n=9, steps=2)
+    assert verdict.bound is not None and verdict.bound_error is None and "±" not in str(verdict)
+    assert len(verdict.unmeasured) == 2 and verdict.frechet_distance is None
+    assert strict(tmp_path / "run" / "judge.json")["bound"] == verdict.bound
+    strict(tmp_path / "run" / "report.json")
+    found = data.load(str(tmp_path / "a.npz"), 0.5)
+    assert judge.compare(found.train, found).frechet_distance > 0
+
+
+def test_one_sample_of_points_is_not_measured(trained, tmp_path):
+    assert judge.compare(np.zeros((1, 2), np.float32), data.load("ring")).sliced_wasserstein is None
+
+
+def test_data_that_have_changed_since_are_refused(quick_judge, tmp_path):
+    images = np.random.default_rng(0).uniform(0, 1, (20, 8, 8))
+    np.savez(tmp_path / "a.npz", images=images)
+    loop.fit(replace(TINY, data=str(tmp_path / "a.npz"), held_out=0.5, out=tmp_path / "run"))
+    for changed in (images[:-1], images[::-1], 1 - images):
+        np.savez(tmp_path / "a.npz", images=changed)
+        with pytest.raises(ValueError, match=rf"a.npz' has changed since the run .*now it is {len(changed) - 10} p"):
+            judge.judge(tmp_path / "run", n=9, steps=2)
+    assert not (tmp_path / "run" / "judge.json").exists()
+    np.savez(tmp_path / "a.npz", images=images)
+    assert judge.judge(tmp_path / "run", n=9, steps=2).bound > 0
+
+
+def test_the_verdict_is_told_before_anything_is_written(trained, quick_judge, tmp_path, monkeypatch, capsys):
+    def full(path, writer):
+        raise OSError(f"no room for {path.name}")
+
+    monkeypatch.setattr(judge.checkpoint, "write", full)  # of the cache and of the figures
+    told = []
+    with pytest.raises(OSError, match=r"no room for judge.json"):
+        judge.judge(trained[0] / "1", n=9, steps=2, announce=told.append)
+    assert told[0].accuracy > 0 and "tinyddpm: no room for judge-" in capsys.readouterr().err
+
+
+def test_a_run_is_asked_in_the_precision_that_it_was_trained_in(trained, monkeypatch):
+    asked, in_precision = [], machine.in_precision
+
+    def noted(precision, device):
+        asked.append((precision, device.type))
+        return in_precision(precision, torch.device("cuda", 0))
+
+    seen = []
+    for module in (run, judge):
+        monkeypatch.setattr(module, "in_precision", noted)
+    loaded = run.load(trained[0] / "1")
+    loaded = replace(loaded, config=replace(loaded.config, precision="float32"))
+    loaded.model.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    loaded.sample(2, 0, steps=2)
+    judge.bound(loaded, data.load("digits"), n=2)
+    assert asked == [("float32", "cpu")] * 2 and seen == [False] * 22 and torch.backends.cudnn.allow_tf32

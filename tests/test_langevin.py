@@ -14,10 +14,10 @@ from scipy import integrate, optimize, stats
 
 from tinyddpm import forward, langevin, mixture, posterior, train
 from tinyddpm.checker import assert_equal, checks
-from tinyddpm.forward import Schedule
+from tinyddpm.forward import Schedule, Step
 from tinyddpm.mixture import Mixture
 
-from .strategies import betas, numbers, points, positive, refused, steps
+from .strategies import betas, numbers, points, positive, refused, seeded, steps_for
 
 CLASSES = mixture.two_classes()
 SMOOTH = Mixture([0.3, 0.7], [[-1.2], [0.8]], [0.3, 0.2])
@@ -26,7 +26,7 @@ PLANE = Mixture([0.2, 0.5, 0.3], [[-1.0, 0.4], [0.8, 0.9], [0.3, -1.1]], [0.5, 0
 
 def at(data, time):
     """The running example after so much noise: the clock is B, so that beta is 1."""
-    return data.diffuse(math.exp(-time))
+    return data.diffuse(Step.from_log_alpha_bar(-time))
 
 
 def reverse_drift(data):
@@ -107,7 +107,7 @@ def test_scores_are_zero_on_average():
 
 
 @checks(langevin.score_from_noise, langevin.noise_from_score)
-@given(x=points(2), step=steps())
+@given(x=points(2), step=steps_for(langevin.score_from_noise, langevin.noise_from_score))
 def test_noise_is_the_score_of_one_jump_in_another_unit(x, step):
     x_0, noise = (np.atleast_1d(np.asarray(value)) for value in x)
     x_t = math.sqrt(step.alpha_bar) * x_0 + math.sqrt(step.noise_var) * noise
@@ -122,7 +122,7 @@ GRID, WIDTH = line(28_001, 14.0)
 
 
 @checks(langevin.tweedie, langevin.noise_from_score, langevin.score_from_noise)
-@given(step=steps().filter(lambda s: s.noise_var > 1e-4), x_t=numbers())
+@given(step=steps_for(langevin.tweedie).filter(lambda s: s.noise_var > 1e-4), x_t=numbers())
 def test_score_noise_and_best_guess_are_one_thing_by_three_routes(step, x_t):
     """By integrals over x_0, from the score of the diffused mixture, and from the noise that it amounts to."""
     here, root = np.array([[x_t]]), math.sqrt(step.alpha_bar)
@@ -130,7 +130,7 @@ def test_score_noise_and_best_guess_are_one_thing_by_three_routes(step, x_t):
     assume(both.sum() * WIDTH > 1e-200)  # farther out in the tails the integral has no digits left
     x_0 = np.array([[both @ GRID[:, 0] / both.sum()]])
     noise = np.array([[both @ (x_t - root * GRID[:, 0]) / both.sum() / math.sqrt(step.noise_var)]])
-    score = CLASSES.diffuse(step.alpha_bar).score(here)
+    score = CLASSES.diffuse(step).score(here)
     size = {"atol": 1e-9 + 1e-13 / root}  # the guess divides by the root of alpha_bar
     assert_equal(langevin.tweedie(here, score, step), x_0, **size)
     assert_equal(forward.predict_x0(here, langevin.noise_from_score(score, step), step), x_0, **size)
@@ -175,6 +175,32 @@ def test_without_a_score_langevin_dynamics_is_a_random_walk(like):
     walked = np.random.default_rng(5).standard_normal((3, 2, 2)).sum(0)
     assert_equal(found, x + like(walked / 2))
     assert langevin.langevin(lambda x: 0 * x, x, 0.25, 0, np.random.default_rng(5)) is x
+
+
+def geometric(x, z, kept, sizes):
+    """Where x -> kept x + sqrt(size) z leads in many steps: each z is shrunk by all steps that follow it."""
+    after = kept ** np.arange(len(z) - 1, -1, -1)
+    return kept ** len(z) * x + np.tensordot(after * np.sqrt(sizes), z, 1)
+
+
+@checks(langevin.langevin)
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+@pytest.mark.parametrize("shape", [(1,), (3, 2), (2, 3, 2)])
+def test_towards_a_standard_normal_a_langevin_chain_is_a_geometric_sum(like, shape):
+    x = np.random.default_rng(1).normal(size=shape)
+    found = langevin.langevin(lambda x: -x, like(x), 0.3, 7, np.random.default_rng(5))
+    z = np.random.default_rng(5).standard_normal((7, *shape))
+    assert_equal(found, like(geometric(x, z, 0.85, [0.3] * 7)), atol=1e-14)
+
+
+@checks(langevin.langevin, langevin.annealed_langevin)
+def test_chains_of_tensors_draw_from_a_generator_of_torch_too():
+    x = torch.tensor([[0.5], [-0.5]], dtype=torch.float64)
+    z = torch.randn((2, *x.shape), generator=seeded(3), dtype=torch.float64)
+    still = langevin.langevin(lambda x: 0 * x, x, 0.25, 2, seeded(3))
+    assert_equal(still, x + z.sum(0) / 2)
+    annealed = langevin.annealed_langevin(lambda x, var: 0 * x, x, [4.0, 1.0], 0.25, 1, seeded(3))
+    assert_equal(annealed, x + z[0] + z[1] / 2)
 
 
 @checks(langevin.stationary_variance, langevin.langevin_step)
@@ -248,6 +274,15 @@ def test_the_average_over_all_minibatches_is_the_score_of_the_posterior():
         assert_equal(np.mean(guesses, axis=0), langevin.score(log_posterior, theta))
 
 
+@checks(langevin.minibatch_score)
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+def test_every_chain_has_its_own_minibatch(like):
+    rng = np.random.default_rng(4)
+    prior, pulls = rng.normal(size=(3, 2)), rng.normal(size=(4, 3, 2))
+    expected = [[prior[i, j] + 10 / 4 * math.fsum(pulls[:, i, j]) for j in range(2)] for i in range(3)]
+    assert_equal(langevin.minibatch_score(like(prior), like(pulls), 10), like(np.array(expected)))
+
+
 # How a score is learned. ---------------------------------------------------------------------------------------------
 
 MATRIX = np.array([[-1.2, 0.5], [0.1, -0.4]])
@@ -299,7 +334,10 @@ def test_denoising_and_explicit_score_matching_differ_by_a_constant(kept):
 
 
 @checks(langevin.denoising_score_matching)
-@given(x=st.lists(st.tuples(numbers(), numbers(), numbers()), min_size=1, max_size=4), step=steps())
+@given(
+    x=st.lists(st.tuples(numbers(), numbers(), numbers()), min_size=1, max_size=4),
+    step=steps_for(forward.diffuse, langevin.score_from_noise),
+)
 def test_the_loss_of_ddpm_is_denoising_score_matching(x, step):
     x_0, noise, noise_hat = np.array(x).T
     x_t = forward.diffuse(x_0, noise, step)
@@ -319,6 +357,41 @@ def swirl(x):
 def swirl_divergence(x):
     a, b, c = np.moveaxis(x, -1, 0)
     return b * np.cos(a * b) + 2 * a**2 * b - np.exp(-c)
+
+
+@checks(
+    langevin.explicit_score_matching,
+    langevin.implicit_score_matching,
+    langevin.denoising_score_matching,
+    langevin.fokker_planck,
+)
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (3, 1), (3, 2), (2, 3, 2)])
+def test_there_is_one_loss_and_one_rate_for_each_sample(like, shape):
+    """Sample by sample, in batches of every shape."""
+    rng = np.random.default_rng(7)
+    (a, b, c), (u, v) = rng.normal(size=(3, *shape)), rng.normal(size=(2, *shape[:-1]))
+    found = [
+        langevin.explicit_score_matching(*map(like, (a, b))),
+        langevin.implicit_score_matching(*map(like, (a, u))),
+        langevin.denoising_score_matching(*map(like, (a, b, c)), 0.7),
+        langevin.fokker_planck(like(a), 1.3, *map(like, (b, u, v))),
+    ]
+    expected = [np.empty(shape[:-1]) for _ in found]
+    for at in np.ndindex(shape[:-1]):
+        explicit, square, pull, along = (
+            math.fsum(term)
+            for term in ((a[at] - b[at]) ** 2, a[at] ** 2, (a[at] - (c[at] - b[at]) / 0.7) ** 2, a[at] * b[at])
+        )
+        steep = math.fsum(b[at] ** 2)
+        for loss, value in zip(
+            expected,
+            (explicit / 2, u[at] + square / 2, pull / 2, -u[at] - along + 0.845 * (v[at] + steep)),
+            strict=True,
+        ):
+            loss[at] = value
+    for one, truth in zip(found, expected, strict=True):
+        assert_equal(one, like(truth), atol=1e-14)
 
 
 @checks(langevin.divergence, langevin.hutchinson)
@@ -358,6 +431,16 @@ def test_annealing_walks_with_steps_in_proportion_to_the_noise():
     assert seen == [9.0, 9.0, 4.0, 4.0, 1.0, 1.0]
 
 
+@checks(langevin.annealed_langevin)
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+def test_annealing_takes_the_same_share_of_every_level(like):
+    """Towards N(0, var) every step of every level shrinks by the same factor, 1 - 0.2 / 2, since it is 0.2 var long."""
+    x, variances = np.random.default_rng(1).normal(size=(2, 3)), np.array([9.0, 4.0, 1.0])
+    found = langevin.annealed_langevin(lambda x, var: -x / var, like(x), variances, 0.2, 2, np.random.default_rng(5))
+    z = np.random.default_rng(5).standard_normal((6, 2, 3))
+    assert_equal(found, like(geometric(x, z, 0.9, 0.2 * variances.repeat(2))), atol=1e-14)
+
+
 def exploded(data, var):
     """Data with noise of so much variance on it, and not shrunk."""
     return Mixture(data.weights, data.means, data.variances + var)
@@ -394,6 +477,27 @@ def test_two_looks_at_brownian_motion_share_the_time_before_the_first(times):
         torch.tensor(times, dtype=torch.float64), torch.eye(len(times) - 1, dtype=torch.float64)
     )
     assert_equal(torch_too, torch.tensor(paths))
+
+
+@checks(langevin.brownian_path, langevin.quadratic_variation)
+@pytest.mark.parametrize("like", [np.float64, np.float32, torch.tensor])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (3, 2), (2, 3, 1, 2)])
+@pytest.mark.parametrize("times", [[0.0, 0.25], [3.0, 2.0, 1.75, -0.5], np.array([0.0, 1.0, 5.0, 5.25])])
+def test_each_coordinate_of_brownian_motion_walks_by_its_own_noise(like, shape, times):
+    """Increment by increment, for each coordinate alone; and the path is as rough as the sum of their squares."""
+    z = like(np.random.default_rng(0).normal(size=(len(times) - 1, *shape)))
+    path = langevin.brownian_path(times, z)
+    assert path.shape == (len(times), *shape) and path.dtype == z.dtype and type(path) is type(z)
+    expected = np.zeros(path.shape)
+    for i, passed in enumerate(np.diff(times)):
+        for at in np.ndindex(shape):
+            expected[(i + 1, *at)] = expected[(i, *at)] + math.sqrt(abs(passed)) * float(z[(i, *at)])
+    rtol = 1e-6 if like is np.float32 else 1e-12
+    np.testing.assert_allclose(path, expected, rtol=rtol, atol=rtol)
+    rough = langevin.quadratic_variation(path)
+    squares = sum(abs(passed) * np.asarray(fresh) ** 2 for passed, fresh in zip(np.diff(times), z, strict=True))
+    assert rough.shape == shape and rough.dtype == z.dtype
+    np.testing.assert_allclose(rough, squares, rtol=10 * rtol)
 
 
 @checks(langevin.quadratic_variation, langevin.brownian_path)
@@ -549,11 +653,11 @@ def test_ancestral_sampling_is_the_reverse_diffusion_and_ddim_the_flow_to_first_
     x, z, gaps = np.array([[0.4]]), np.array([[-0.8]]), []
     for beta in 0.01 * 0.5 ** np.arange(5):
         step = Schedule([0.4, beta])[2]
-        score = SMOOTH.diffuse(step.alpha_bar).score(x)
+        score = SMOOTH.diffuse(step).score(x)
         noise, drift = langevin.noise_from_score(score, step), langevin.vp_drift(x, 1)
         ancestral = posterior.ancestral_step(x, noise, z, step, step.beta)
         back = langevin.reverse_drift(drift, 1, score)
-        ddim = posterior.ddim_step(x, noise, z, step.alpha_bar, step.alpha_bar_prev, 0.0)
+        ddim = posterior.ddim_step(x, noise, z, step, step.before, 0.0)
         flow = langevin.probability_flow_drift(drift, 1, score)
         gaps.append(
             [
@@ -562,6 +666,96 @@ def test_ancestral_sampling_is_the_reverse_diffusion_and_ddim_the_flow_to_first_
             ]
         )
     np.testing.assert_allclose(slope(gaps), 2, atol=0.02)
+
+
+# The reverse diffusion as a sampler. ---------------------------------------------------------------------------------
+
+
+def clock(time):
+    return Step.from_log_alpha_bar(-time)
+
+
+@checks(langevin.reverse_sde_step)
+@given(x=points(3), start=st.floats(1e-3, 8.0), share=st.floats(1e-6, 0.999))
+def test_the_reverse_diffusion_by_the_clock(x, start, share):
+    """By 50 digits of the time that passes, where alpha_bar is the exponential of minus the time."""
+    x_t, score, z = x
+    end = start * (1 - share)
+    with mpmath.workdps(50):
+        passed = float(mpmath.mpf(start) - mpmath.mpf(end))
+    found = langevin.reverse_sde_step(x_t, score, z, clock(start), clock(end))
+    expected = x_t + passed * (x_t / 2 + score) + math.sqrt(passed) * z
+    # the clock is read from two numbers near alpha_bar or 1 - alpha_bar, whichever has more digits
+    off = 1e-14 * start / passed
+    assert_equal(found, expected, rtol=1e-10 + off, atol=1e-13)
+
+
+def exact_reverse(mean, var, x_t, start, end):
+    """Where x was at an earlier time, for data of one Gaussian: conditioning one of two jointly Gaussian variables."""
+    (m_t, v_t), (m_s, v_s) = ((math.exp(-b / 2) * mean, math.exp(-b) * var + 1 - math.exp(-b)) for b in (start, end))
+    shared = math.exp(-(start - end) / 2) * v_s
+    return m_s + shared / v_t * (x_t - m_t), v_s - shared**2 / v_t
+
+
+def read_off(step_back, x_t):
+    """Mean and variance of a step that is linear in its noise."""
+    mean = step_back(0 * x_t)
+    return float(mean[0]), float((step_back(1 + 0 * x_t) - mean)[0]) ** 2
+
+
+@checks(langevin.reverse_sde_step)
+@pytest.mark.parametrize("start", [0.2, 1.0, 4.0])
+def test_a_step_of_the_reverse_diffusion_errs_by_the_square_of_its_length(start):
+    """Against the exact kernel for one Gaussian, and against the moments of that for a mixture."""
+    one, mean, var, x_t = Mixture([1.0], [[0.7]], [0.3]), 0.7, 0.3, np.array([0.4])
+    gaps = []
+    for length in 0.02 * 0.5 ** np.arange(6):
+        step, step_s = clock(start), clock(start - length)
+        kernel = SMOOTH.diffuse(step_s).bayes(x_t, step.since(step_s))
+        found = [
+            read_off(
+                lambda z, s=step, e=step_s, d=data: langevin.reverse_sde_step(x_t, at(d, start).score(x_t), z, s, e),
+                x_t,
+            )
+            for data in (one, SMOOTH)
+        ]
+        truth = [
+            tuple(map(float, exact_reverse(mean, var, x_t[0], start, start - length))),
+            (float(kernel.mean()[0]), float(kernel.var()[0])),
+        ]
+        gaps.append(abs(np.array(found) - np.array(truth)).ravel())
+    np.testing.assert_allclose(slope(gaps)[-1], 2, atol=0.05)
+
+
+@checks(langevin.reverse_sde_step)
+def test_the_walk_of_the_reverse_diffusion_ends_at_the_data_with_order_one():
+    """For one Gaussian each step is linear, so mean and variance of the samples can be followed without any."""
+    mean, var, errors = 0.7, 0.3, []
+    data = Mixture([1.0], [[mean]], [var])
+    for n in (64, 128, 256, 512):
+        times = 4.0 * np.linspace(1, 0, n + 1) ** 2
+        now = np.array([math.exp(-2.0) * mean, math.exp(-4.0) * var + 1 - math.exp(-4.0)])  # the true law at B = 4
+        for start, end in itertools.pairwise(times):
+            there, x = at(data, start), np.array([[0.0], [1.0]])
+            at_0, at_1 = langevin.reverse_sde_step(x, there.score(x), 0 * x, clock(start), clock(end))[:, 0]
+            fresh = langevin.reverse_sde_step(x, there.score(x), 1 + 0 * x, clock(start), clock(end))[0, 0] - at_0
+            now = np.array([at_0 + (at_1 - at_0) * now[0], (at_1 - at_0) ** 2 * now[1] + fresh**2])
+        errors.append(abs(now - [mean, var]))
+    assert np.all(errors[-1] < 0.01)
+    np.testing.assert_allclose(slope(errors)[-1], 1, atol=0.1)
+
+
+@checks(langevin.reverse_sde_step)
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+def test_no_noise_is_added_where_the_reverse_diffusion_ends_sample_by_sample(like):
+    schedule, x = Schedule([0.1, 0.3, 0.5]), like(np.array([[0.4, -1.0], [0.2, 0.3], [1.5, 0.0]]))
+    step = schedule.at([1, 3, 1], like=x)
+    still, noisy = (langevin.reverse_sde_step(x, -x, z + 0 * x, step, step.before) for z in (0.0, 1.0))
+    length = -math.log(1 - 0.5)
+    assert_equal(noisy - still, like(np.array([[0.0, 0.0], [math.sqrt(length)] * 2, [0.0, 0.0]])), atol=1e-15)
+    for i, t in enumerate((1, 3, 1)):
+        alone = langevin.reverse_sde_step(x[i], -x[i], 1 + 0 * x[i], schedule[t], schedule[t].before)
+        assert_equal(noisy[i], alone, rtol=1e-14)
 
 
 # From one time to the next. ------------------------------------------------------------------------------------------
@@ -641,6 +835,20 @@ def test_heun_for_a_drift_of_time_alone_is_the_trapezoidal_rule():
         assert_equal(found[:, 0, 0], like(integrate.cumulative_trapezoid(times**2, times, initial=0)))
 
 
+@checks(langevin.heun)
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+@pytest.mark.parametrize("shape", [(2,), (3, 2), (2, 3, 2)])
+def test_heun_turns_by_the_square_root_series(like, shape):
+    """For the drift that turns the plane, dz = i z dt, each step multiplies by the first three terms of its exponential."""
+    times, x = np.array([1.0, 0.7, 0.65, 0.1]), np.random.default_rng(0).normal(size=shape)
+    turn = like(np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    found = langevin.heun(lambda x, t: x @ turn, like(x), times)
+    z = [x[..., 0] + 1j * x[..., 1]]
+    for h in np.diff(times):
+        z.append(z[-1] * (1 + 1j * h - h**2 / 2))
+    assert_equal(found, like(np.stack([np.real(z), np.imag(z)], -1)), atol=1e-14)
+
+
 @checks(langevin.probability_flow_drift)
 def test_a_library_follows_the_flow_to_its_tolerance():
     x = np.linspace(-2, 2, 9)[:, None]
@@ -663,6 +871,15 @@ def test_the_likelihood_of_the_flow_is_that_of_the_mixture(data):
 
 
 @checks(langevin.probability_flow_log_prob)
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (2, 1, 3, 2)])
+def test_likelihoods_of_batches_of_every_shape(shape):
+    x = np.random.default_rng(3).normal(size=shape)
+    for like in (np.float64, torch.tensor):
+        found = langevin.probability_flow_log_prob(like(x), flow_drift(PLANE), 0.5, at(PLANE, 0.5).log_prob)
+        assert_equal(found, like(PLANE.log_prob(x)), rtol=1e-6, atol=1e-6)
+
+
+@checks(langevin.probability_flow_log_prob)
 def test_with_the_normal_distribution_for_a_prior_the_likelihood_is_as_good_as_it_fits():
     x = torch.tensor(CLASSES.sample(6, np.random.default_rng(0)))
     noise = torch.distributions.Normal(0.0, 1.0)
@@ -680,7 +897,7 @@ def test_guessed_along_all_signs_the_likelihood_is_exact_on_average():
     """The path does not depend on the signs, so the average over all of them is that of the divergence."""
     x = PLANE.sample(3, np.random.default_rng(1))
     guesses = [
-        langevin.probability_flow_log_prob(x, flow_drift(PLANE), 1.0, at(PLANE, 1.0).log_prob, v=v + 0 * x)
+        langevin.probability_flow_log_prob(x, flow_drift(PLANE), 1.0, at(PLANE, 1.0).log_prob, v + 0 * x)
         for v in itertools.product((-1.0, 1.0), repeat=2)
     ]
     assert np.ptp(guesses, axis=0).min() > 1e-3
@@ -705,12 +922,16 @@ def flow(x, rng):
     return langevin.heun(flow_drift(CLASSES), x, times_back(60))[-1]
 
 
-def ancestral(x, rng, n=300):
-    schedule = Schedule.from_alpha_bar(np.exp(-times_back(n)[-2::-1]))
-    for t in range(n, 0, -1):
-        noise = langevin.noise_from_score(CLASSES.diffuse(schedule[t].alpha_bar).score(x), schedule[t])
-        x = posterior.ancestral_step(x, noise, rng.standard_normal(x.shape), schedule[t], schedule[t].beta)
-    return x
+def walk(sampler):
+    """The trainer's sampler on the same times, with the exact noise in the place of a network."""
+
+    def sample(x, rng, n=300):
+        schedule, start = Schedule.from_alpha_bar(np.exp(-times_back(n)[-2::-1])), torch.tensor(x)
+        model = lambda x, t: CLASSES.noise(x, schedule.at(t, like=x))  # noqa: E731
+        options = {"start": start, "clip": None, "dtype": start.dtype}
+        return train.sample(model, schedule, x.shape, seeded(int(rng.integers(1000))), sampler, **options).numpy()
+
+    return sample
 
 
 def annealed(x, rng):
@@ -722,17 +943,25 @@ def annealed(x, rng):
 def predictor_corrector(x, rng, n=40, corrections=3):
     """The corrector's step is in proportion to the narrowest variance at each time."""
     for start, end in itertools.pairwise(times_back(n)):
-        there, dw = at(CLASSES, end), math.sqrt(start - end) * rng.standard_normal(x.shape)
+        here, there, z = at(CLASSES, start), at(CLASSES, end), rng.standard_normal(x.shape)
         x = langevin.predictor_corrector_step(
             x,
-            lambda x, a=start, b=end, dw=dw: langevin.euler_maruyama_step(
-                x, reverse_drift(CLASSES)(x, a), 1, b - a, dw
-            ),
+            lambda x, h=here, z=z, a=start, b=end: langevin.reverse_sde_step(x, h.score(x), z, clock(a), clock(b)),
             there.score,
             0.1 * there.variances[0],
             rng.standard_normal((corrections, *x.shape)),
         )
     return x
+
+
+SAMPLERS = {
+    "reverse diffusion": reverse_diffusion,
+    "its steps": walk("reverse_sde"),
+    "ancestral": walk("ancestral"),
+    "flow": flow,
+    "annealed": annealed,
+    "corrected": predictor_corrector,
+}
 
 
 @checks(
@@ -742,9 +971,9 @@ def predictor_corrector(x, rng, n=40, corrections=3):
     langevin.heun,
     langevin.annealed_langevin,
     langevin.predictor_corrector_step,
-    langevin.noise_from_score,
+    langevin.reverse_sde_step,
 )
-@pytest.mark.parametrize("sampler", [reverse_diffusion, flow, ancestral, annealed, predictor_corrector])
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 def test_samples_of_the_exact_score_are_not_told_from_data(sampler):
     """Kolmogorov and Smirnov's test of two samples, at a level of 1 percent."""
     rng = np.random.default_rng(0)
@@ -753,12 +982,16 @@ def test_samples_of_the_exact_score_are_not_told_from_data(sampler):
 
 
 @checks(langevin.predictor_corrector_step)
-def test_a_step_of_predictor_and_corrector_is_one_after_the_other():
-    x, z = np.array([[0.3], [-0.6]]), np.random.default_rng(0).normal(size=(2, 2, 1))
+@pytest.mark.parametrize("like", [np.float64, torch.tensor])
+@pytest.mark.parametrize("shape", [(1,), (3, 2), (2, 3, 2)])
+def test_a_step_of_predictor_and_corrector_is_one_after_the_other(like, shape):
+    x, *z = np.random.default_rng(0).normal(size=(4, *shape))
     one = 2 * x + 0.1 * (1 - 2 * x) + math.sqrt(0.2) * z[0]
     two = one + 0.1 * (1 - one) + math.sqrt(0.2) * z[1]
+    fresh = like(np.stack(z))
     for n, expected in enumerate((2 * x, one, two)):
-        assert_equal(langevin.predictor_corrector_step(x, lambda x: 2 * x, lambda x: 1 - x, 0.2, z[:n]), expected)
+        found = langevin.predictor_corrector_step(like(x), lambda x: 2 * x, lambda x: 1 - x, 0.2, fresh[:n])
+        assert_equal(found, like(expected), atol=1e-15)
 
 
 @checks(langevin.predictor_corrector_step)
@@ -794,8 +1027,9 @@ def test_single_precision_stays_what_it_is(like):
         yield w
         yield langevin.euler_maruyama(reverse_drift(PLANE), lambda time: 1.0, x, times, w)
         yield langevin.heun(flow_drift(PLANE), x, times)
-        yield langevin.integrate(flow_drift(PLANE), x, times, tolerance=1e-5)
-        yield langevin.probability_flow_log_prob(x, flow_drift(PLANE), 0.5, at(PLANE, 0.5).log_prob, tolerance=1e-4)
+        yield langevin.integrate(flow_drift(PLANE), x, times)
+        yield langevin.probability_flow_log_prob(x, flow_drift(PLANE), 0.5, at(PLANE, 0.5).log_prob)
+        yield langevin.reverse_sde_step(x, PLANE.score(x), z[0], clock(1.0), clock(0.7))
 
     x, z = PLANE.sample(4, np.random.default_rng(0)), np.random.default_rng(1).normal(size=(2, 4, 2))
     single = like(x)
@@ -835,9 +1069,7 @@ def test_guidance_is_bayes_rule(x, k, gamma):
 def test_guidance_without_a_classifier_is_the_same_with_one_more(x, w):
     """Ho and Salimans' w is gamma - 1, when the classifier's gradient is the difference of two scores."""
     step = forward.linear()[300]
-    data, of_class = (
-        some.diffuse(step.alpha_bar) for some in (PLANE, Mixture([1.0], PLANE.means[:1], PLANE.variances[:1]))
-    )
+    data, of_class = (some.diffuse(step) for some in (PLANE, Mixture([1.0], PLANE.means[:1], PLANE.variances[:1])))
     score, conditional = data.score(x), of_class.score(x)
     guided = langevin.guided_score(score, conditional - score, 1 + w)
     noises = langevin.noise_from_score(conditional, step), langevin.noise_from_score(score, step)
@@ -846,18 +1078,23 @@ def test_guidance_without_a_classifier_is_the_same_with_one_more(x, w):
 
 # The door. -----------------------------------------------------------------------------------------------------------
 
-X, RNG = np.zeros((3, 2)), np.random.default_rng(0)
+X, RNG, TENSOR = np.zeros((3, 2)), np.random.default_rng(0), torch.zeros(3, 2)
+LINE, PAIR = [0.0, 1.0], (forward.linear()[10], forward.linear()[9])
 BLIND = Schedule([0.5, 1.0])[2]
 THREE = forward.linear().at([1, 2, 3], like=np.ones(3))
 MUTE = lambda x, var: 0 * x  # noqa: E731
 STILL = (lambda x, t: 0 * x, lambda t: 1.0)
+FLOW = (lambda x, t: 0 * x, 1.0, PLANE.log_prob)
+STEPS = forward.linear().at([1, 2, 3], like=np.ones((3, 1)))
+SUM = lambda x, *rest: x.sum(-1)  # noqa: E731
+LOST = lambda x, *rest: x + math.nan  # noqa: E731
 
 
 @pytest.mark.parametrize(
     ("error", "words", "call"),
     [
         (TypeError, ["x", "floating point", "int64"], lambda: langevin.score(PLANE.log_prob, np.zeros((3, 2), int))),
-        (ValueError, ["x", "(..., d)", "0.5"], lambda: langevin.score(PLANE.log_prob, 0.5)),
+        (ValueError, ["x", "(..., d)", "()"], lambda: langevin.score(PLANE.log_prob, 0.5)),
         (ValueError, ["log_prob(x)", "(3,)", "(3, 2)"], lambda: langevin.score(lambda x: -(x**2), X)),
         (TypeError, ["log_prob(x)", "torch"], lambda: langevin.score(lambda x: PLANE.log_prob(x.detach().numpy()), X)),
         (ValueError, ["var", "above 0", "0"], lambda: langevin.gaussian_score(0.3, 0.0, 0.0)),
@@ -868,19 +1105,19 @@ STILL = (lambda x, t: 0 * x, lambda t: 1.0)
         (ValueError, ["step_size", "at least 0", "-0.1"], lambda: langevin.langevin_step(0.3, 0.1, -0.1, 0.0)),
         (ValueError, ["x (2,)", "score (3,)"], lambda: langevin.langevin_step(np.ones(2), np.ones(3), 0.1, 0.0)),
         (ValueError, ["steps", "at least 0", "-1"], lambda: langevin.langevin(PLANE.score, X, 0.1, -1, RNG)),
-        (ValueError, ["score(x)", "(3, 2)", "(3,)"], lambda: langevin.langevin(PLANE.log_prob, X, 0.1, 1, RNG)),
+        (ValueError, ["score_field(x)", "(3, 2)", "(3,)"], lambda: langevin.langevin(PLANE.log_prob, X, 0.1, 1, RNG)),
         (TypeError, ["x", "floating point"], lambda: langevin.langevin(PLANE.score, X.astype(int), 0.1, 1, RNG)),
         (
             ValueError,
             ["not finite", "0.1", "too large"],
             lambda: langevin.langevin(lambda x: x + np.nan, X, 0.1, 1, RNG),
         ),
-        (ValueError, ["step_size / (4 var)", "above 0"], lambda: langevin.stationary_variance(4.0, 1.0)),
+        (ValueError, ["step_size", "below 4 var", "4.0"], lambda: langevin.stationary_variance(4.0, 1.0)),
         (ValueError, ["var", "above 0"], lambda: langevin.stationary_variance(0.1, 0.0)),
-        (ValueError, ["1 - step_size", "at least 0"], lambda: langevin.langevin_gap(0.3, 1.5)),
-        (ValueError, ["likelihood_scores", "1 to 2", "(3, 2)"], lambda: langevin.minibatch_score(X[0], X, 2)),
+        (ValueError, ["step_size", "[0, 1]", "1.5"], lambda: langevin.langevin_gap(0.3, 1.5)),
+        (ValueError, ["likelihood_scores", "1 to total", "total = 2"], lambda: langevin.minibatch_score(X[0], X, 2)),
         (ValueError, ["divergence", "(3,)", "(3, 2)"], lambda: langevin.implicit_score_matching(X, X)),
-        (ValueError, ["v", "(3, 2)", "(2,)"], lambda: langevin.hutchinson(PLANE.score, X, np.ones(2))),
+        (ValueError, ["probe", "(..., d)", "(3,)", "(2,)"], lambda: langevin.hutchinson(PLANE.score, X, np.ones(2))),
         (ValueError, ["field(x)", "(3, 2)", "(3,)"], lambda: langevin.divergence(PLANE.log_prob, X)),
         (
             ValueError,
@@ -895,17 +1132,25 @@ STILL = (lambda x, t: 0 * x, lambda t: 1.0)
         (ValueError, ["times", "rise or fall"], lambda: langevin.brownian_path([0.0, 1.0, 0.5], np.ones((2, 1)))),
         (ValueError, ["times", "at least two"], lambda: langevin.brownian_path([0.0], np.ones((0, 1)))),
         (ValueError, ["times", "nan"], lambda: langevin.heun(STILL[0], X, [0.0, math.nan])),
-        (ValueError, ["z", "2 increments", "(3, 1)"], lambda: langevin.brownian_path([0.0, 1.0, 2.0], np.ones((3, 1)))),
+        (
+            ValueError,
+            ["z", "(n, ...)", "n = 2", "(3, 1)"],
+            lambda: langevin.brownian_path([0.0, 1.0, 2.0], np.ones((3, 1))),
+        ),
         (ValueError, ["path", "two states", "(1, 2)"], lambda: langevin.quadratic_variation(np.ones((1, 2)))),
-        (ValueError, ["beta", "at least 0", "-1"], lambda: langevin.vp_drift(0.3, -1.0)),
-        (ValueError, ["beta", "at least 0", "nan"], lambda: langevin.vp_diffusion(math.nan)),
+        (ValueError, ["rate", "at least 0", "-1"], lambda: langevin.vp_drift(0.3, -1.0)),
+        (ValueError, ["rate", "at least 0", "nan"], lambda: langevin.vp_diffusion(math.nan)),
         (ValueError, ["growth", "at least 0", "-1"], lambda: langevin.ve_diffusion(0.3, 0.1, -1.0)),
         (ValueError, ["score_divergence", "(3,)"], lambda: langevin.fokker_planck(X, 1.0, X, X[:, 0], X)),
         (ValueError, ["drift_divergence", "(3,)"], lambda: langevin.fokker_planck(X, 1.0, X, X, X[:, 0])),
-        (ValueError, ["w", "(2, 3, 2)", "(3, 2)"], lambda: langevin.euler_maruyama(*STILL, X, [0.0, 1.0], X)),
         (
             ValueError,
-            ["diffusion(time)", "(3, 2)", "(2, 3, 2)"],
+            ["wiener", "(n+1, ..., d)", "n = 1", "(3, 2)"],
+            lambda: langevin.euler_maruyama(*STILL, X, [0.0, 1.0], X),
+        ),
+        (
+            ValueError,
+            ["diffusion_field(time)", "a number", "1.0"],
             lambda: langevin.euler_maruyama(STILL[0], lambda t: np.ones((2, 1, 1)), X, [0.0, 1.0], np.zeros((2, 3, 2))),
         ),
         (
@@ -913,7 +1158,11 @@ STILL = (lambda x, t: 0 * x, lambda t: 1.0)
             ["log_prior(x)", "(3,)", "(3, 2)"],
             lambda: langevin.probability_flow_log_prob(X, STILL[0], 1.0, lambda x: x),
         ),
-        (ValueError, ["drift(x, time)", "(3, 2)"], lambda: langevin.heun(lambda x, t: x[:, 0], X, [0.0, 1.0])),
+        (
+            ValueError,
+            ["drift_field(x, time)", "(3, 2)", "(3,)"],
+            lambda: langevin.heun(lambda x, t: x[:, 0], X, [0.0, 1.0]),
+        ),
         (ValueError, ["not finite", "path"], lambda: langevin.heun(lambda x, t: x + math.nan, X, [0.0, 1.0])),
         (
             ValueError,
@@ -924,10 +1173,87 @@ STILL = (lambda x, t: 0 * x, lambda t: 1.0)
         (ValueError, ["time", "above 0"], lambda: langevin.probability_flow_log_prob(X, STILL[0], 0.0, PLANE.log_prob)),
         (
             ValueError,
-            ["z[i]", "(3, 2)", "(2,)"],
+            ["z", "(n, ..., d)", "(3,)", "(3, 2)"],
             lambda: langevin.predictor_corrector_step(X, PLANE.score, PLANE.score, 0.1, X),
         ),
         (ValueError, ["gamma (3,)"], lambda: langevin.guided_score(np.ones(2), np.ones(2), np.ones(3))),
+        # What would broadcast, and answer another question.
+        (ValueError, ["noise (3,)", "step (3, 1)"], lambda: langevin.score_from_noise(X[:, 0], STEPS)),
+        (ValueError, ["x (3, 1)", "z (3,)"], lambda: langevin.langevin_step(X[:, :1], X[:, :1], 0.1, X[:, 0])),
+        (ValueError, ["x (3, 2)", "mean (2,)"], lambda: langevin.gaussian_score(X, X[0], 1.0)),
+        (ValueError, ["x_t (3, 1)", "score (3,)"], lambda: langevin.tweedie(X[:, :1], X[:, 0], PAIR[0])),
+        (ValueError, ["score", "(..., d)", "(3, 1)"], lambda: langevin.explicit_score_matching(X, X[:, :1])),
+        (ValueError, ["divergence", "(3,)", "()"], lambda: langevin.implicit_score_matching(X, 0.5)),
+        (
+            ValueError,
+            ["mean", "fit x (3, 2)", "(1, 3, 2)"],
+            lambda: langevin.denoising_score_matching(X, X, X[None], 1.0),
+        ),
+        (ValueError, ["var", "fit x (3, 2)", "(3,)"], lambda: langevin.denoising_score_matching(X, X, X, 1 + X[:, 0])),
+        (ValueError, ["diffusion", "()", "(3, 1)"], lambda: langevin.fokker_planck(X, X[:, :1], X, X[:, 0], X[:, 0])),
+        (
+            ValueError,
+            ["x_t (1, 2)", "step (3, 1)"],
+            lambda: langevin.reverse_sde_step(X[:1], X[:1], X[:1], STEPS, PAIR[1]),
+        ),
+        (ValueError, ["step_size", "()", "(3, 1)"], lambda: langevin.langevin(PLANE.score, X, 0.1 + X[:, :1], 1, RNG)),
+        (ValueError, ["dw (1, 3, 2)"], lambda: langevin.euler_maruyama_step(X, X, 1.0, 0.1, X[None])),
+        # NaN and infinity, in numbers, arrays and tensors.
+        (ValueError, ["x", "finite", "inf"], lambda: langevin.langevin_step(math.inf, 0.1, 0.1, 0.0)),
+        (ValueError, ["z", "finite", "nan"], lambda: langevin.brownian_path(LINE, np.array([math.nan]))),
+        (
+            ValueError,
+            ["wiener", "finite"],
+            lambda: langevin.euler_maruyama(*STILL, X, LINE, np.full((2, 3, 2), math.inf)),
+        ),
+        (ValueError, ["score", "finite", "nan"], lambda: langevin.explicit_score_matching(TENSOR, TENSOR + math.nan)),
+        (ValueError, ["x_t", "finite", "nan"], lambda: langevin.tweedie(TENSOR[0] + math.nan, TENSOR[0], PAIR[0])),
+        (ValueError, ["likelihood_scores", "nan"], lambda: langevin.minibatch_score(X[0], X + math.nan, 5)),
+        (ValueError, ["classifier_grad", "finite"], lambda: langevin.guided_score(0.1, math.nan, 1.0)),
+        # Scalars of NumPy and tensors are asked as numbers are.
+        (ValueError, ["step_size", "at least 0", "-1"], lambda: langevin.langevin_step(0.3, 0.1, np.float32(-1), 0.0)),
+        (
+            ValueError,
+            ["step_size", "at least 0", "-1"],
+            lambda: langevin.langevin(PLANE.score, X, np.float32(-1), 1, RNG),
+        ),
+        (ValueError, ["step_size", "[0, 1]", "1.5"], lambda: langevin.langevin_gap(TENSOR[0], 1.5 + TENSOR[0])),
+        (ValueError, ["var", "above 0", "-1"], lambda: langevin.gaussian_score(TENSOR[0], TENSOR[0], TENSOR[0] - 1)),
+        (ValueError, ["var", "above 0", "-1"], lambda: langevin.gaussian_score(0.3, 0.0, np.float32(-1))),
+        (ValueError, ["rate", "at least 0", "-1"], lambda: langevin.vp_diffusion(TENSOR[0] - 1)),
+        (ValueError, ["var_min", "at least 0", "-1"], lambda: langevin.ve_diffusion(0.3, np.float32(-1), 1.0)),
+        (ValueError, ["time", "at least 0", "-1"], lambda: langevin.ve_diffusion(np.float32(-1), 0.1, 1.0)),
+        (ValueError, ["step_size", "below 4 var"], lambda: langevin.stationary_variance(4 + TENSOR[0], 1 + TENSOR[0])),
+        # Ranges, kinds and libraries.
+        (ValueError, ["step_s", "not be after step"], lambda: langevin.reverse_sde_step(0.1, 0.1, 0.1, *PAIR[::-1])),
+        (
+            ValueError,
+            ["step.alpha_bar", "above 0"],
+            lambda: langevin.reverse_sde_step(0.1, 0.1, 0.1, BLIND, BLIND.before),
+        ),
+        (TypeError, ["step_s", "Step", "0.9"], lambda: langevin.reverse_sde_step(0.1, 0.1, 0.1, PAIR[0], 0.9)),
+        (ValueError, ["total", "at least 1", "0"], lambda: langevin.minibatch_score(X[0], X, 0)),
+        (ValueError, ["likelihood_scores", "1 to total"], lambda: langevin.minibatch_score(X[0], X[:0], 2)),
+        (TypeError, ["x", "list"], lambda: langevin.langevin_step([0.3], [0.1], 0.1, [0.0])),
+        (TypeError, ["rng", "generator", "0"], lambda: langevin.langevin(PLANE.score, X, 0.1, 1, 0)),
+        (TypeError, ["rng", "NumPy"], lambda: langevin.langevin(PLANE.score, X, 0.1, 1, torch.Generator())),
+        (TypeError, ["one library", "x", "score"], lambda: langevin.langevin_step(X, TENSOR, 0.1, X)),
+        (TypeError, ["x", "int64"], lambda: langevin.heun(STILL[0], np.zeros((3, 2), int), LINE)),
+        (TypeError, ["score_field", "function"], lambda: langevin.langevin(0.5, X, 0.1, 1, RNG)),
+        (ValueError, ["score_field(x, var)", "(3,)"], lambda: langevin.annealed_langevin(SUM, X, [1.0], 0.1, 1, RNG)),
+        (
+            ValueError,
+            ["predictor(x)", "(3,)"],
+            lambda: langevin.predictor_corrector_step(X, SUM, PLANE.score, 0.1, X[None]),
+        ),
+        (ValueError, ["not finite", "0.1"], lambda: langevin.annealed_langevin(LOST, X, [1.0], 0.1, 1, RNG)),
+        (
+            ValueError,
+            ["not finite", "path"],
+            lambda: langevin.euler_maruyama(LOST, STILL[1], X, LINE, np.zeros((2, 3, 2))),
+        ),
+        (ValueError, ["tolerance", "(0, 1)", "0"], lambda: langevin.probability_flow_log_prob(X, *FLOW, tolerance=0)),
+        (ValueError, ["probe", "(..., d)"], lambda: langevin.probability_flow_log_prob(X, *FLOW, X[0])),
     ],
 )
 def test_bad_input_is_refused_by_name(error, words, call):

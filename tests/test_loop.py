@@ -1,8 +1,12 @@
 """The trainer: its steps against what they should be, on a CPU, on a GPU, in two processes."""
 
+import contextlib
 import itertools
 import json
 import math
+import os
+import signal
+import struct
 import sys
 from dataclasses import replace
 
@@ -14,7 +18,7 @@ from tinyddpm import forward, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.train import checkpoint, data, loop, run
 
-from .runs import TINY, same, stopped_after, two_processes
+from .runs import TINY, at_a_terminal, same, stopped_after, two_processes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,6 +52,60 @@ def test_a_run_leaves_whole_files_and_a_report(trained):
     (line,) = map(json.loads, (out / "1" / checkpoint.LOG).read_text().splitlines())
     assert line["step"] == 4 and line["loss"] == report.loss
     assert set(line) == {"step", "seconds", "loss", "gradient", "rate", "images_per_second"}
+
+
+def test_a_run_says_what_it_read_and_what_it_hardly_means(tmp_path, capsys):
+    loop.fit(replace(TINY, out=tmp_path / "1", steps=1, schedule="linear", T=10))
+    first, second = capsys.readouterr().err.splitlines()[:2]
+    assert first.startswith("898 pictures 8x8x1, 10 classes: 0 (") and first.endswith("; 899 held out")
+    # L_T by hand, from the mean square of the pictures.
+    left = math.prod(1 - beta for beta in np.linspace(1e-4, 0.02, 10))
+    bits = (left * ((data.load("digits").train.astype(float) ** 2).mean() - 1) - math.log(1 - left)) / 2 / math.log(2)
+    assert f"with T = 10 the linear schedule ends at alpha_bar_T = {left:.3g}" in second and 0.903 < left < 0.905
+    assert f"that costs {bits:.2f} bits per dimension (L_T)" in second and bits > 1
+    for schedule in ("linear", "scaled_linear", "proportional", "cosine"):
+        loop.fit(replace(TINY, out=tmp_path / schedule, steps=1, data="ring", schedule=schedule, T=1000))
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_the_report_is_told_before_pictures_are_tried(tmp_path, monkeypatch, capsys):
+    def full(path, writer, write=loop.write):
+        if path.suffix == ".png":
+            raise OSError(f"no room for {path.name}")
+        write(path, writer)
+
+    monkeypatch.setattr(loop, "write", full)
+    monkeypatch.setattr(loop, "draw", lambda *a, draw=loop.draw: told.append("drawn") or draw(*a))
+    told = []
+    report = loop.fit(replace(TINY, out=tmp_path, grid_every=1e-9, steps=2), told.append)
+    assert told == ["drawn", "drawn", report, "drawn"]  # two on the way
+    assert json.loads((tmp_path / "report.json").read_text("utf-8")) == vars(report)
+    assert "tinyddpm: no room for samples-1.png" in capsys.readouterr().err
+
+
+def test_a_report_without_its_log_is_refused_by_name(tmp_path):
+    config = replace(TINY, out=tmp_path, resume=True)
+    loop.fit(config)
+    (tmp_path / checkpoint.LOG).unlink()
+    with pytest.raises(ValueError, match=r"log.jsonl' has gone"):
+        loop.fit(config)
+
+
+def test_the_logged_loss_is_the_mean_since_the_last_line(tmp_path, monkeypatch):
+    """Also where the log has been lost in between: the sums know how many steps they are of."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 3)
+    losses, loss = [], train.training_loss
+    monkeypatch.setattr(loop, "training_loss", lambda *a: losses.append(each := loss(*a)) or each)  # held-out ones too
+    config = replace(TINY, out=tmp_path, steps=8, resume=True)
+    stopped_after(monkeypatch, 5, config)
+    (tmp_path / checkpoint.LOG).unlink()
+    loop.fit(config)
+    means = [each.mean().item() / 64 for each in losses if len(each) == config.batch]
+    lines = [json.loads(line) for line in (tmp_path / checkpoint.LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [6, 8]
+    assert_equal(
+        np.array([line["loss"] for line in lines]), np.array([np.mean(means[3:6]), np.mean(means[6:])]), rtol=1e-5
+    )
 
 
 def averages(ema):
@@ -210,6 +268,36 @@ def test_the_squared_norm_is_the_mean_square_times_the_pixels():
     assert_equal(fast, 64 * slow, rtol=1e-2, atol=1e-5)
 
 
+def test_a_batch_norm_is_not_split_into_parts():
+    with pytest.raises(ValueError, match="norm must not be batch for a batch in 2 parts"):
+        loop.Trainer(replace(TINY, norm="batch", accumulate=2), data.load("digits"), torch.device("cpu"))
+
+
+def test_only_the_generators_that_are_put_back_are_seeded(monkeypatch):
+    """`torch.manual_seed` seeds every GPU of the machine."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("other GPUs were seeded"))
+    with pytest.raises(pytest.fail.Exception):
+        torch.manual_seed(0)
+    stepped(1, dropout=0.3)
+
+
+def test_the_rates_of_dropout_are_compiled_once_each(monkeypatch):
+    """A rate is a constant in the compiled network: there may be as many of them as there are rates, and no more."""
+    from torch._dynamo.testing import CompileCounter
+
+    counter, compile = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, mode: compile(model, backend=counter))
+    found, epochs = data.split(np.zeros((8, 1, 8, 8), np.float32), None, 0.0), loop.SEEN
+    with torch.random.fork_rng(devices=[]):
+        config = replace(TINY, compile=True, conditional="nothing", attention=False)
+        trainer = loop.Trainer(config, found, torch.device("cpu"))
+        for steps in sorted([k * epochs + i for k in range(6) for i in (0, 1)]):
+            trainer.steps = steps
+            trainer.step(0.5)
+    torch._dynamo.reset()
+    assert counter.frame_count <= len(loop.DROPOUT)
+
+
 def test_the_clock_ends_a_run(tmp_path):
     report = loop.fit(replace(TINY, out=tmp_path, steps=None, seconds=0.05))
     assert 0.05 <= report.seconds < 5 and report.steps >= 1
@@ -267,6 +355,65 @@ def test_a_gpu_learns_what_a_cpu_learns(tmp_path, choices):
     assert abs(losses[0] - losses[1]) < 0.1 * losses[0]
 
 
+class Generator(torch.Generator):
+    """Draws on the device without numbers, of which no generator knows."""
+
+    def __new__(cls, device=None, new=torch.Generator.__new__):
+        return new(cls)
+
+    device = torch.device("meta")
+
+
+@pytest.fixture
+def without_numbers(monkeypatch):
+    """A device whose tensors have a shape and nothing in it: to read one fails, as does a CPU's tensor in between."""
+    import torch._dynamo
+    import torch.distributed.tensor  # which would not take our generator's type
+
+    monkeypatch.setattr(torch, "Generator", Generator)
+    monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())
+    name = "_get_fused_kernels_supported_devices"
+    for module in (module for path, module in sys.modules.items() if path.startswith("torch.optim.")):
+        if hasattr(module, name):
+            kinds = [*getattr(module, name)(), "meta"]
+            monkeypatch.setattr(module, name, lambda kinds=kinds: kinds)
+    return torch.device("meta")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"flip": True, "conditional": "clusters"},
+        {"learned_variance": True, "dropout": 0.1, "accumulate": 2, "loss": "sum"},
+        {
+            "norm": "batch",
+            "optimiser": "lamb",
+            "time": "learned",
+            "times": "uniform",
+            "weighting": "bound",
+            "predicts": "noise",
+        },
+        {"data": "ring", "optimiser": "sgd", "ema": 0.9},
+    ],
+    ids=str,
+)
+def test_nothing_in_a_step_or_a_sampler_waits_for_the_device(without_numbers, choices):
+    config, dims = replace(TINY, **choices), 2 if choices.get("data") else 4
+    with torch.random.fork_rng(devices=[]):
+        trainer = loop.Trainer(config, data.load(config.data), without_numbers)
+        for done in (0.1, 0.2):
+            trainer.step(done)
+    with pytest.raises(RuntimeError, match="item"):
+        trainer.line()  # a line of the log does
+    drawn = run.Run(None, config, trainer.shape, trainer.counts, trainer.averaged())
+    labels = drawn.labels(4)
+    for options in ({}, {"sampler": "ancestral"}, {"sampler": "ddim", "eta": 0.5}, {"guidance": 1.0}):
+        if options.get("guidance") and labels is None:
+            continue
+        *_, x = drawn.states(4, Generator(), labels, steps=3, **options)
+        assert x.device == without_numbers and x.shape == (4, *trainer.shape) and x.ndim == dims
+
+
 # More than one process. ----------------------------------------------------------------------------------------------
 
 
@@ -292,6 +439,9 @@ def test_two_processes_are_as_good_as_one(tmp_path, forked, choices):
     for name in one:
         if name.startswith(("raw.", "average.")):
             assert_equal(two[name], one[name], rtol=1e-3, atol=1e-5)  # float32, and Adam magnifies
+    logs = [(tmp_path / name / checkpoint.LOG).read_text().splitlines() for name in ("one", "two")]
+    one, two = ([json.loads(line)["loss"] for line in log] for log in logs)
+    assert_equal(np.array(two), np.array(one), rtol=1e-5)  # that of all processes, also of steps before an interruption
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are forked from one that has imported PyTorch")
@@ -347,6 +497,53 @@ def test_a_gradient_that_is_not_finite_is_noticed_too(tmp_path, monkeypatch):
         loop.fit(replace(TINY, out=tmp_path, steps=1))
     with pytest.raises(ValueError, match="stopped before its first save"):
         run.load(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals that are closed")
+def test_a_closed_terminal_saves_and_an_ignored_signal_is_left_alone(tmp_path, monkeypatch):
+    steps, before = [], signal.getsignal(signal.SIGHUP)
+
+    def drawn(trainer, draw=loop.Trainer.draw):
+        steps.append(trainer.steps)
+        if trainer.steps == 2:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return draw(trainer)
+
+    monkeypatch.setattr(loop.Trainer, "draw", drawn)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(replace(TINY, out=tmp_path / "closed"))
+    assert checkpoint.read(tmp_path / "closed" / checkpoint.LAST)[1]["steps"] == 3
+    assert signal.getsignal(signal.SIGHUP) is before
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert loop.fit(replace(TINY, out=tmp_path / "nohup")).steps == 4
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals that are closed")
+def test_a_terminal_that_is_closed_takes_nothing_along(tmp_path, forked):
+    """Its bar can no longer be drawn then."""
+    import fcntl
+    import pty
+    import select
+    import termios
+
+    terminal, name = pty.openpty()
+    fcntl.ioctl(name, termios.TIOCSWINSZ, struct.pack("4H", 24, 500, 0, 0))
+    config = replace(TINY, data="ring", steps=10**6, save_every=1e9, out=tmp_path)
+    process = forked.Process(target=at_a_terminal, args=(config, os.ttyname(name)))
+    process.start()
+    shown = b""
+    while b"loss" not in shown:  # the bar, after some lines of the log
+        assert select.select([terminal], [], [], 60)[0] and process.is_alive()
+        shown += os.read(terminal, 1000)
+    os.close(terminal)
+    process.join(30)
+    process.kill()
+    os.close(name)
+    assert process.exitcode == 130 and checkpoint.read(tmp_path / checkpoint.LAST)[1]["steps"] >= 3
 
 
 def test_neighbouring_seeds_leave_out_other_numbers():

@@ -32,7 +32,7 @@ def test_a_run_is_loaded_with_its_averaged_weights(trained):
         loaded.sample(5, seed=0, steps=21)
     with pytest.raises(ValueError, match=r"label must lie in 0..9, got 10"):
         loaded.sample(5, seed=0, steps=2, label=10)
-    with pytest.raises(ValueError, match=r"sampler must be ancestral where a variance is given, got 'second_order'"):
+    with pytest.raises(ValueError, match=r"sampler must be ancestral where variance is given, got 'second_order'"):
         loaded.sample(5, seed=0, steps=2, variance="beta")
 
 

@@ -7,7 +7,7 @@ import torch
 
 from tinyddpm.checker import assert_equal
 from tinyddpm.train.config import Config
-from tinyddpm.train.unet import MLP, NORMS, UNet, network
+from tinyddpm.train.unet import MLP, NORMS, Attention, UNet, network
 
 from .strategies import seeded
 
@@ -107,3 +107,21 @@ def test_the_network_hears_by_how_much_a_picture_was_moved():
     answers = [model(x, t, None, place.expand(2, 2)) for place in places]
     assert torch.equal(answers[4], model(x, t))  # not moved, if nothing is said
     assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(answers, 2))
+
+
+def test_attention_has_four_axes_as_fast_kernels_want_it(monkeypatch):
+    """And is what it should be: places weighted by the softmax of their products, by hand."""
+    attention, shapes, x = awake(Attention(8, "group")), [], torch.randn(2, 8, 3, 2, generator=seeded(0))
+    chosen = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*parts):
+        shapes.extend(part.shape for part in parts)
+        return chosen(*parts)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    y = attention(x)
+    assert shapes == [(2, 1, 6, 8)] * 3
+    query, key, value = attention.query_key_value(attention.norm(x)).reshape(2, 3, 8, 6).unbind(1)
+    weights = torch.softmax(torch.einsum("bci,bcj->bij", query, key) / 8**0.5, dim=2)
+    seen = torch.einsum("bij,bcj->bci", weights, value).reshape(x.shape)
+    assert_equal(y, x + attention.out(seen), rtol=1e-4, atol=1e-5)

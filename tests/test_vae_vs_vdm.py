@@ -1,12 +1,11 @@
 """Chapter 4: one joint Gaussian for whole chains, quadrature on the line, and networks of which the truth is known."""
 
-import json
 import math
 import subprocess
 import sys
-from functools import cache
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -19,12 +18,11 @@ from torch.distributions import Normal as TorchNormal
 
 from tinyddpm import elbo, forward, posterior, vae_vs_vdm
 from tinyddpm.checker import assert_equal, checks
-from tinyddpm.experiments import autoencoders
 from tinyddpm.forward import Schedule
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 from tinyddpm.vae_vs_vdm import Chain, Linear, LinearVAE, Normal
 
-from .strategies import betas, numbers, positive, refused, seeded
+from .strategies import betas, nodes, numbers, positive, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -102,15 +100,6 @@ def condition(mean, cov, seen, value):
     return Normal(mean[seen:] - rest @ precision[seen:, :seen] @ (value - mean[:seen]), (rest + rest.T) / 2)
 
 
-@cache
-def nodes(n, d=1):
-    """Points and weights of a mean over a standard normal of d coordinates (Gauss-Hermite)."""
-    x, weight = np.polynomial.hermite_e.hermegauss(n)
-    points = np.stack(np.meshgrid(*[x] * d, indexing="ij"), -1).reshape(-1, d)
-    weights = np.stack(np.meshgrid(*[weight / weight.sum()] * d, indexing="ij"), -1).reshape(-1, d).prod(-1)
-    return points, weights
-
-
 # Normal distributions of vectors. ------------------------------------------------------------------------------------
 
 
@@ -146,8 +135,8 @@ def test_the_divergence_of_normal_distributions(rng, d, batch):
 @checks(vae_vs_vdm.normal_kl)
 @given(rng=generators(), d=SIZES)
 def test_independent_coordinates_are_a_sum(rng, d):
-    means, variances = rng.normal(size=(2, 1, d)), rng.uniform(0.1, 3, (2, d))
-    ours = vae_vs_vdm.normal_kl(means[0], np.diag(variances[0]), means[1], np.diag(variances[1]))
+    means, variances = rng.normal(size=(2, 1, d)), rng.uniform(0.1, 3, (2, 1, d))
+    ours = vae_vs_vdm.normal_kl(means[0], np.diag(variances[0, 0]), means[1], np.diag(variances[1, 0]))
     assert_equal(ours, elbo.gaussian_kl(means[0], variances[0], means[1], variances[1]))
 
 
@@ -161,6 +150,41 @@ def test_prior_matching_of_the_vae(rng, d):
     expected = kl_divergence(TorchNormal(mean, var.sqrt()), TorchNormal(torch.zeros(d), torch.ones(d))).sum(1)
     assert_equal(vae_vs_vdm.kl_to_standard_normal(mean, var), expected, atol=1e-14)
     assert_equal(vae_vs_vdm.kl_to_standard_normal(mean.numpy(), var.numpy()), expected.numpy(), atol=1e-14)
+
+
+@checks(vae_vs_vdm.kl_to_standard_normal)
+@pytest.mark.parametrize("excess", [-0.5, -1e-5, -1e-10, 1e-15, 1e-8, 0.03, 7.0])
+@pytest.mark.parametrize("mean", [0.0, 1e-7, 0.4])
+def test_prior_matching_keeps_its_digits_where_the_code_is_nearly_the_prior(excess, mean):
+    """At fifty digits; a dying latent is a quarter of the square of what its variance lacks."""
+    with mpmath.workdps(50):
+        var = 1 + excess
+        exact = (mpmath.mpf(mean) ** 2 + mpmath.mpf(var) - 1 - mpmath.log(mpmath.mpf(var))) / 2
+        single = [mpmath.mpf(float(np.float32(value))) for value in (mean, var)]
+        single = float((single[0] ** 2 + single[1] - 1 - mpmath.log(single[1])) / 2)
+    assert_equal(vae_vs_vdm.kl_to_standard_normal(mean, var), float(exact))
+    arrays = np.full((3, 2), mean), np.full((3, 2), var)
+    assert_equal(vae_vs_vdm.kl_to_standard_normal(*arrays), np.full(3, 2 * float(exact)))
+    for library in (np.asarray, torch.from_numpy):
+        ours = vae_vs_vdm.kl_to_standard_normal(*(library(array.astype(np.float32)) for array in arrays))
+        assert str(ours.dtype).endswith("float32")
+        np.testing.assert_allclose(ours, np.full(3, 2 * single), rtol=1e-6)
+
+
+@checks(vae_vs_vdm.vae_elbo)
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2), (3, 1, 2, 2)])
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor])
+def test_the_bound_of_a_vae_is_likelihood_and_divergence(shape, library):
+    """One number for each sample, with the divergence of torch; and the variance may be one for all."""
+    rng = np.random.default_rng(0)
+    mean, var, seen = rng.normal(size=shape), rng.uniform(0.1, 3, shape), rng.normal(size=shape[:1])
+    torch_kl = kl_divergence(TorchNormal(torch.tensor(mean), torch.tensor(var).sqrt()), TorchNormal(0.0, 1.0))
+    expected = seen - (torch_kl.reshape(*shape[:1], -1).sum(-1) if len(shape) > 1 else torch_kl).numpy()
+    ours = vae_vs_vdm.vae_elbo(*map(library, (seen, mean, var)))
+    assert_equal(ours, library(expected))
+    if len(shape) > 1:
+        same = vae_vs_vdm.vae_elbo(library(seen), library(mean), 0.4)
+        assert_equal(same, vae_vs_vdm.vae_elbo(library(seen), library(mean), library(np.full(shape, 0.4))))
 
 
 @checks(LinearVAE.log_prob)
@@ -261,6 +285,57 @@ def assembled(sources, steps, sizes):
     return Normal(way @ b, way @ noise @ way.T)
 
 
+@checks(Linear.marginal)
+@given(rng=generators(), k=SIZES, d=SIZES)
+def test_what_a_linear_step_makes_of_a_normal_law(rng, k, d):
+    step, z = a_linear(rng, k, d), a_normal(rng, k)
+    joint = assembled([None, 0], [z, step], [k, d])
+    assert_equal(tuple(step.marginal(z)), (joint.mean[k:], joint.cov[k:, k:]))
+    means = rng.normal(size=(2, 3, k))
+    many = step.marginal(Normal(means, z.cov))
+    assert_equal(many.mean, np.stack([[step.weight @ mean + step.bias for mean in row] for row in means]))
+    point = step.marginal(Normal(z.mean, np.zeros((k, k))))  # of one that is known
+    assert_equal(tuple(point), (step.weight @ z.mean + step.bias, step.cov))
+
+
+@checks(Linear.posterior, Linear.marginal)
+@given(rng=generators(), k=SIZES, d=SIZES)
+def test_a_linear_step_turned_around_is_bayes_rule(rng, k, d):
+    """By conditioning of the joint; and as densities: both ways of telling the pair are one."""
+    step, z = a_linear(rng, k, d), a_normal(rng, k)
+    back = step.posterior(z)
+    joint = assembled([None, 0], [z, step], [k, d])
+    order = [*range(k, k + d), *range(k)]  # y first, which is seen
+    y = rng.normal(size=d)
+    expected = condition(joint.mean[order], joint.cov[np.ix_(order, order)], d, y)
+    assert_equal((back.mean(y), back.cov), tuple(expected), rtol=1e-9, atol=1e-10)
+    assert_equal(back.cov, back.cov.T, atol=1e-14)
+    x = rng.normal(size=k)
+    forth = log_density(x, *z) + log_density(y, step.weight @ x + step.bias, step.cov)
+    seen = log_density(y, *step.marginal(z))
+    assert_equal(forth, seen + log_density(x, back.mean(y), back.cov), rtol=1e-9, atol=1e-9)
+    means = rng.normal(size=(3, k))
+    many = step.posterior(Normal(means, z.cov))
+    for mean, bias in zip(means, many.bias, strict=True):
+        assert_equal(bias, step.posterior(Normal(mean, z.cov)).bias, atol=1e-13)
+
+
+@checks(Linear.posterior)
+@given(known=linear_vaes())
+def test_the_linear_vae_is_the_case_of_a_standard_prior(known):
+    vae, x, _, _ = known
+    back, truth = vae.decoder.posterior(Normal.standard(vae.W.shape[1])), vae.posterior(x)
+    assert_equal((back.mean(x), back.cov), tuple(truth), rtol=1e-9, atol=1e-9)
+
+
+@checks(Linear.posterior)
+def test_what_is_known_is_not_changed_by_what_is_seen():
+    rng = np.random.default_rng(0)
+    step, x = a_linear(rng, 2, 3), rng.normal(size=2)
+    back = step.posterior(Normal(x, np.zeros((2, 2))))
+    assert_equal(tuple(back), (np.zeros((2, 3)), x, np.zeros((2, 2))))
+
+
 class Whole:
     """A chain as a joint Gaussian p(x, z), and a Gaussian q(z given x) for one x."""
 
@@ -285,6 +360,27 @@ class Whole:
     def missing(self):
         """The divergence from q to the true posterior, of all latents at once."""
         return divergence(*self.q, *condition(*self.p, self.d, self.x))
+
+
+@checks(Chain.residuals, Linear.marginal)
+@given(known=chains())
+def test_by_how_much_a_decoder_misses(known):
+    """In the joint law of all latents given x: a linear function of two neighbours."""
+    chain, x = known
+    found = chain.residuals(x)
+    assert len(found) == chain.T
+    for at, one in enumerate(x.reshape(-1, x.shape[-1])):
+        joint = Whole(chain, one).q
+        sizes = np.cumsum([0, *(len(step.bias) for step in chain.encoder)])
+        for t, (up, miss) in enumerate(zip(chain.decoder, found, strict=True)):
+            pick = np.zeros((len(up.bias), sizes[-1]))  # z_{t-1} less the weight times z_t
+            pick[:, sizes[t] : sizes[t + 1]] = -up.weight
+            start = one if t == 0 else 0.0
+            if t:
+                pick[:, sizes[t - 1] : sizes[t]] = np.eye(len(up.bias))
+            expected = start + pick @ joint.mean - up.bias, pick @ joint.cov @ pick.T
+            mean = miss.mean.reshape(-1, len(up.bias))[at]
+            assert_equal((mean, miss.cov), expected, rtol=1e-9, atol=1e-10)
 
 
 def wholes(chain, x, what):
@@ -476,23 +572,29 @@ def bent(**changes):
     return Chain(encoder, chain.decoder, changes.get("prior", chain.prior))
 
 
-def smaller():
-    """From the plane to a line."""
-    rng = np.random.default_rng(0)
-    return Chain([a_linear(rng, 2, 1)], [a_linear(rng, 1, 2)], a_normal(rng, 1))
+def smaller(kept=0):
+    """From the plane to a line, at once or after some steps of a diffusion."""
+    chain, rng = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), np.eye(2)), np.random.default_rng(0)
+    encoder, decoder = [*chain.encoder[:kept], a_linear(rng, 2, 1)], [*chain.decoder[:kept], a_linear(rng, 1, 2)]
+    return Chain(encoder, decoder, a_normal(rng, 1))
 
 
 @checks(vae_vs_vdm.as_vdm)
 @pytest.mark.parametrize(
     ("words", "chain"),
     [
-        (["2 dimensions", "z_1 has 1"], smaller()),
-        (["encoder", "sqrt(1 - beta)", "t = 2"], bent(weight_2=math.sqrt(0.1) * np.array([[1.0, 0.1], [0.0, 1.0]]))),
+        (["encoder at t = 1", "2 dimensions", "got 1"], smaller()),
+        (["encoder at t = 3", "2 dimensions", "got 1"], smaller(2)),
+        (["encoder at t = 2", "sqrt(1 - beta)"], bent(weight_2=math.sqrt(0.1) * np.array([[1.0, 0.1], [0.0, 1.0]]))),
         (["encoder", "t = 2"], bent(weight_2=-math.sqrt(0.1) * np.eye(2))),
         (["encoder", "t = 1"], bent(weight_1=np.eye(2))),
         (["encoder", "t = 1"], bent(bias_1=np.array([0.0, 1e-6]))),
-        (["encoder", "t = 3"], bent(cov_3=np.diag([0.99, 0.98]))),
-        (["encoder", "t = 3"], bent(cov_3=np.diag([1.5, 1.5]), weight_3=np.zeros((2, 2)))),
+        (["encoder at t = 3", "bias", "1e-06"], bent(bias_3=np.array([1e-6, 0.0]))),
+        (["encoder at t = 3", "weight"], bent(weight_3=-0.1 * np.eye(2))),
+        (["encoder at t = 3", "cov", "0.01"], bent(cov_3=np.diag([0.99, 0.98]))),
+        (["encoder at t = 2", "cov", "0.1"], bent(cov_2=np.array([[0.9, 0.1], [0.1, 0.9]]))),
+        (["encoder at t = 3", "weight"], bent(cov_3=0.98 * np.eye(2))),
+        (["beta", "(0, 1]", "1.5 at t = 3"], bent(cov_3=np.diag([1.5, 1.5]), weight_3=np.zeros((2, 2)))),
         (["prior", "N(0, I)"], bent(prior=Normal(np.array([0.0, 1e-6]), np.eye(2)))),
         (["prior", "N(0, I)"], bent(prior=Normal(np.zeros(2), 2 * np.eye(2)))),
         (["pure noise", "at most 0.01", "0.05"], vae_vs_vdm.ideal_chain(Schedule([0.5, 0.9]), np.zeros(2), np.eye(2))),
@@ -504,9 +606,17 @@ def test_each_restriction_is_named_when_it_alone_is_broken(words, chain):
 
 
 @checks(vae_vs_vdm.as_vdm)
+def test_a_schedule_is_read_in_order():
+    schedule = Schedule([0.3, 0.7, 0.5, 0.99, 0.6])
+    chain = vae_vs_vdm.ideal_chain(schedule, np.zeros(3), np.eye(3))
+    assert_equal(vae_vs_vdm.as_vdm(chain).beta, schedule.beta)
+    assert vae_vs_vdm.as_vdm(chain).T == 5
+
+
+@checks(vae_vs_vdm.as_vdm)
 def test_how_much_may_be_left_is_a_choice():
     chain = vae_vs_vdm.ideal_chain(Schedule([0.5, 0.9]), np.zeros(2), np.eye(2))
-    assert_equal(vae_vs_vdm.as_vdm(chain, kept=0.06).beta, np.array([0.5, 0.9]))
+    assert_equal(vae_vs_vdm.as_vdm(chain, alpha_bar_max=0.06).beta, np.array([0.5, 0.9]))
 
 
 @checks(vae_vs_vdm.ideal_chain)
@@ -749,219 +859,6 @@ def test_a_constant_has_no_gradient(mean, var):
         assert np.all(drawn == 0)
 
 
-# The networks. -------------------------------------------------------------------------------------------------------
-
-FEW = autoencoders.Config(steps=60, latent=3, width=16, batch=32)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    from tinyddpm.train.data import digits
-
-    return torch.from_numpy(digits().train).flatten(1)
-
-
-@pytest.fixture(autouse=True)
-def the_same_first_weights():
-    """Layers draw them from the global generator, whatever ran before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
-def linear(rng, d=5, k=2, var=0.3):
-    """A VAE with linear halves, whose decoder's columns are at right angles, so that its posterior has no correlations."""
-    W = np.linalg.qr(rng.normal(size=(d, k)))[0] * [1.5, 0.7][:k]
-    known = LinearVAE(W, rng.normal(size=d), var)
-    model = autoencoders.VAE(d, k, var=var).double()
-    model.log_var.data.fill_(math.log(var))  # the first weights are of single precision
-    model.encoder, model.decoder = torch.nn.Linear(d, 2 * k).double(), torch.nn.Linear(k, d).double()
-    model.decoder.weight.data, model.decoder.bias.data = torch.tensor(W), torch.tensor(known.b)
-    return known, model
-
-
-@checks(LinearVAE.elbo, vae_vs_vdm.vae_elbo)
-def test_the_network_computes_the_bound():
-    """With a linear decoder it is exact: the mean over the noise by quadrature."""
-    rng = np.random.default_rng(1)
-    known, model = linear(rng)
-    x, (z, weights) = torch.tensor(rng.normal(size=5)), nodes(8, 2)
-    with torch.no_grad():
-        mean, var = (part.numpy() for part in model.encode(x))
-        ours = model.elbo(x.expand(len(z), 5), torch.tensor(z)).numpy() @ weights
-    assert_equal(ours, known.elbo(x.numpy(), mean, np.diag(var)))
-    assert ours < known.log_prob(x.numpy())
-
-
-@checks(LinearVAE.posterior, LinearVAE.log_prob)
-def test_with_the_true_posterior_every_draw_gives_the_evidence():
-    rng = np.random.default_rng(2)
-    known, model = linear(rng)
-    mean, cov = known.posterior(np.zeros((1, 5)))
-    M = known.W.T @ known.W + known.var * np.eye(2)
-    model.encoder.weight.data = torch.tensor(np.vstack([np.linalg.solve(M, known.W.T), np.zeros((2, 5))]))
-    model.encoder.bias.data = torch.tensor(np.concatenate([mean[0], np.log(np.diag(cov))]))
-    x = torch.tensor(rng.normal(size=(4, 5)))
-    with torch.no_grad():
-        for draws in (1, 3):
-            noise = torch.randn(draws, 4, 2, generator=seeded(0), dtype=torch.float64)
-            assert_equal(model.log_prob(x, noise).numpy(), known.log_prob(x.numpy()))
-
-
-@pytest.mark.parametrize("kind", [autoencoders.AutoEncoder, autoencoders.VAE])
-def test_a_network_learns(kind, pictures):
-    """The loss of the first steps against the last, with every weight moved, and nothing seeded for others."""
-    before = torch.get_rng_state()
-    model = autoencoders._make(kind, FEW, 3)
-    begun = {name: value.clone() for name, value in model.state_dict().items()}
-    seen = []
-    losses = autoencoders.fit(model, pictures, FEW, seen.append)
-    assert len(losses) == FEW.steps and sum(losses[-10:]) < 0.8 * sum(losses[:10])
-    assert seen[0] == 0 and seen[-1] == FEW.steps and 10 < len(seen) <= autoencoders.CHECKPOINTS
-    assert all(not torch.equal(value, begun[name]) for name, value in model.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), before)
-    again = autoencoders._make(kind, FEW, 3)
-    assert autoencoders.fit(again, pictures, FEW) == losses
-
-
-def test_a_fixed_variance_stays(pictures):
-    model = autoencoders.VAE(latent=3, width=16, var=0.2)
-    autoencoders.fit(model, pictures, FEW)
-    assert float(model.decode(torch.zeros(1, 3)).var) == pytest.approx(0.2)
-    assert model.log_var.grad is None
-
-
-def test_shapes_and_losses(pictures):
-    x = pictures[:5]
-    vae, plain = autoencoders.VAE(latent=3, width=16), autoencoders.AutoEncoder(latent=3, width=16)
-    assert [tuple(part.shape) for part in vae.encode(x)] == [(5, 3), (5, 3)]
-    assert vae.decode(torch.zeros(2, 5, 3)).mean.shape == (2, 5, 64)
-    assert vae.elbo(x, torch.zeros(5, 3)).shape == vae.log_prob(x, torch.zeros(2, 5, 3)).shape == (5,)
-    assert plain.decode(plain.encode(x)).shape == (5, 64)
-    assert torch.equal(vae.loss(x, seeded(0)), -vae.elbo(x, torch.randn(5, 3, generator=seeded(0))))
-    restored = plain.decode(plain.encode(x))
-    torch.testing.assert_close(plain.loss(x, seeded(0)), torch.cdist(x, restored).diag() ** 2)
-
-
-def test_the_bound_lies_below_the_sharper_estimate(pictures):
-    model = autoencoders._make(autoencoders.VAE, FEW, 3)
-    autoencoders.fit(model, pictures, FEW)
-    noise = torch.randn(50, len(pictures), 3, generator=seeded(0))
-    with torch.no_grad():
-        bound = torch.stack([model.elbo(pictures, one) for one in noise]).mean()
-        assert bound < model.log_prob(pictures, noise[:5]).mean() < model.log_prob(pictures, noise).mean()
-
-
-def test_an_autoencoder_read_as_a_vae_restores_the_same(pictures):
-    model = autoencoders._make(autoencoders.AutoEncoder, FEW, 3)
-    autoencoders.fit(model, pictures, FEW)
-    code, decode = autoencoders.read_as_vae(model, pictures, pictures)
-    with torch.no_grad():
-        restored = model.decode(model.encode(pictures))
-        noise = torch.randn(code.mean.shape, generator=seeded(5))
-        error = ((decode(code.mean + code.var.sqrt() * noise).mean - pictures) ** 2).mean()
-    torch.testing.assert_close(decode(code.mean).mean, restored, rtol=0, atol=1e-4)
-    torch.testing.assert_close(code.mean.mean(0), torch.zeros(3), rtol=0, atol=1e-4)
-    torch.testing.assert_close(torch.cov(code.mean.T), torch.eye(3), rtol=0, atol=0.01)
-    # With the code drawn, and not its mean taken, the error is what the decoder's variance says.
-    assert float(decode(code.mean.detach()).var) == pytest.approx(float(error), rel=0.05)
-
-
-def test_the_linear_case_of_collapse(pictures):
-    """Half the logarithm of eigenvalue over variance, or nothing; and no other decoder makes the data likelier."""
-    x, var, latent = pictures.double().numpy(), 0.6, 12
-    eigenvalues = linalg.svdvals(x - x.mean(0)) ** 2 / len(x)
-    expected = np.log(np.maximum(eigenvalues[:latent] / var, 1)) / 2
-    assert_equal(np.array(autoencoders.linear_collapse(x, [var], latent)), expected[None], atol=1e-12)
-    assert 0 < np.sum(expected == 0) < latent
-
-    values, directions = np.linalg.eigh(np.cov(x.T, bias=True))
-    W = torch.tensor((directions * np.sqrt(np.maximum(values - var, 0)))[:, -latent:], requires_grad=True)
-    model = MultivariateNormal(torch.tensor(x.mean(0)), W @ W.T + var * torch.eye(64, dtype=torch.float64))
-    model.log_prob(torch.tensor(x)).mean().backward()
-    assert W.grad.abs().max() < 1e-10
-
-
-def test_how_uncertain_a_gradient_is():
-    """For a linear decoder the reparameterised gradient is linear in the noise, and its variance a sum of squares."""
-    rng = np.random.default_rng(3)
-    known, model = linear(rng)
-    x = torch.tensor(rng.normal(size=(2, 5)))
-    model, x = model.float(), x.float()
-    found = autoencoders.gradient_variances(model, x, seed=0, draws=20_000)
-    with torch.no_grad():
-        mean, var = (part.double().numpy() for part in model.encode(x))
-    slope = known.W.T @ known.W / known.var
-    assert found["reparameterized"] == pytest.approx(np.mean((slope**2 * var[:, None]).sum((1, 2))), rel=0.05)
-    off = (x.double().numpy() - mean @ known.W.T - known.b) @ known.W / known.var
-    square = np.mean((off**2).sum(1))
-    # The mean of the draws is off by its standard error in each direction, of which 2 off is felt in the square.
-    error = 2 * math.sqrt(square * found["reparameterized"] / 20_000)
-    assert found["square"] == pytest.approx(square, abs=5 * error)
-    assert found["reparameterized"] < found["centred"] < found["score_function"]
-
-
-def test_two_distances_between_sets_by_hand():
-    x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]])
-    assert autoencoders.energy_distance(x, y) == pytest.approx(2 * (0 + 3 + 1 + 2) / 4 - 1 - 3)
-    y = torch.tensor([[0.0], [1.0], [2.0], [3.0]])  # the third nearest is 3, 2, 2 and 3 away
-    assert autoencoders.near(torch.tensor([[-2.9], [-3.1], [5.9], [6.1], [100.0]]), y) == pytest.approx(2 / 5)
-
-
-def test_the_command_writes_everything_or_nothing(tmp_path, capsys, monkeypatch):
-    options = ["--steps", "3", "--latent", "2", "--width", "8"]
-    folder, again = tmp_path / "one", tmp_path / "again"
-    monkeypatch.setattr(autoencoders, "DRAWS", 50)
-    assert autoencoders.main([*options, "--out", str(folder)]) == 0
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {"results.json", "pictures.npz", *(f"{name}.png" for name in autoencoders.DRAWINGS)}
-    assert str(tmp_path) not in files["results.json"].decode()
-    monkeypatch.setattr(autoencoders, "DRAWINGS", {"samples": autoencoders.draw_samples})
-    assert autoencoders.main([*options, "--out", str(again)]) == 0
-    assert all(path.read_bytes() == files[path.name] for path in again.iterdir())
-
-    results, shown = autoencoders.load(folder)
-    assert results == json.loads(files["results.json"])
-    assert {name: part.shape for name, part in shown.items()} == {
-        "samples": (6, 10, 8, 8),
-        "plane_autoencoder": (12, 12, 8, 8),
-        "plane_vae": (12, 12, 8, 8),
-    }
-    with pytest.raises(KeyError):
-        autoencoders.save({}, {}, tmp_path / "broken")
-    assert list((tmp_path / "broken").glob("*")) == []
-
-    for bad, word in (
-        (["--steps", "0"], "steps"),
-        (["--lr", "nan"], "lr"),
-        (["--out", str(folder / "bound.png")], "out"),
-    ):
-        capsys.readouterr()
-        assert autoencoders.main(["--out", str(tmp_path / "none"), *bad]) == 2
-        assert capsys.readouterr().err.startswith(f"tinyddpm: {word} must")
-    assert not (tmp_path / "none").exists()
-
-
-def test_a_loss_that_is_lost_ends_the_training(pictures):
-    with pytest.raises(FloatingPointError, match="step 2; try an lr below 1e"):
-        autoencoders.fit(autoencoders.VAE(width=8), pictures, autoencoders.Config(steps=5, lr=1e30))
-
-
-@pytest.mark.parametrize(
-    ("words", "call"),
-    [
-        (["latent", "at least 1"], lambda: autoencoders.AutoEncoder(latent=0)),
-        (["width", "at least 1"], lambda: autoencoders.VAE(width=0)),
-        (["var", "above 0", "-1"], lambda: autoencoders.VAE(var=-1)),
-        (["var", "above 0", "0"], lambda: autoencoders.VAE(var=0)),
-        (["var", "above 0", "nan"], lambda: autoencoders.VAE(var=math.nan)),
-    ],
-)
-def test_networks_that_cannot_be_are_refused_by_name(words, call):
-    with refused(words):
-        call()
-
-
 def test_the_chapter_does_not_wait_for_torch():
     code = "import sys; from tinyddpm import vae_vs_vdm; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -978,10 +875,13 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
     [
         (["cov_p", "positive definite"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 0.0, np.zeros(2), 0 * EYE)),
         (["cov_p", "symmetric"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 0.0, 0.0, np.triu(EYE + 1))),
-        (["cov_p", "symmetric"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 0.0, 0.0, math.nan * EYE)),
-        (["vectors", "(..., 2)", "(1,)"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(1), 0.0, np.zeros(2), EYE)),
-        (["vectors", "(..., 2)", "(3,)"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 0.0, np.zeros(3), EYE)),
-        (["cov_q", "2", "(2,)"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), np.ones(2), np.zeros(2), EYE)),
+        (["cov_p", "finite", "nan"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 0.0, 0.0, math.nan * EYE)),
+        (["mean_p", "d = 1", "(2,)"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(1), 0.0, np.zeros(2), EYE)),
+        (["mean_p", "d = 2", "(3,)"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 0.0, np.zeros(3), EYE)),
+        (["cov_q", "matrix", "[1.0, 1.0]"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), np.ones(2), 0.0, EYE)),
+        (["cov_q", "matrix", "3.0"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), 3.0, np.zeros(2), EYE)),
+        (["cov_q", "semidefinite"], lambda: vae_vs_vdm.expected_log_prob(np.zeros(2), -EYE, np.zeros(2), EYE)),
+        (["mean_q", "finite"], lambda: vae_vs_vdm.expected_log_prob(np.full(2, math.nan), 0.0, np.zeros(2), EYE)),
         (["cov_q", "2", "(1, 1)"], lambda: vae_vs_vdm.normal_kl(np.zeros(2), np.eye(1), np.zeros(2), EYE)),
         (["cov_q", "positive definite"], lambda: vae_vs_vdm.normal_kl(np.zeros(2), 0 * EYE, np.zeros(2), EYE)),
         (["var", "above 0", "-1"], lambda: vae_vs_vdm.kl_to_standard_normal(np.zeros(2), np.array([1.0, -1.0]))),
@@ -989,10 +889,21 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
         (["var", "above 0", "nan"], lambda: LinearVAE(EYE, np.zeros(2), math.nan)),
         (["W", "(2, 2)", "(3,)"], lambda: LinearVAE(EYE, np.zeros(3), 1.0)),
         (["W", "(2,)"], lambda: LinearVAE(np.zeros(2), np.zeros(2), 1.0)),
-        (["(..., 2)", "(1,)"], lambda: PLANE.log_prob(np.zeros(1))),
-        (["(..., 2)", "(3,)"], lambda: PLANE.log_prob(np.zeros(3))),
-        (["(..., 2)", "()"], lambda: STEPS.log_prob(0.0)),
-        (["(..., 2)", "(1,)"], lambda: STEPS.log_prob(np.zeros(1))),
+        (["W", "finite"], lambda: LinearVAE(math.nan * EYE, np.zeros(2), 1.0)),
+        (["x", "d = 2", "(1,)"], lambda: PLANE.log_prob(np.zeros(1))),
+        (["x", "d = 2", "(3,)"], lambda: PLANE.log_prob(np.zeros(3))),
+        (["x", "d = 2", "(3,)"], lambda: PLANE.posterior(np.zeros(3))),
+        (["mean", "k = 2", "(3,)"], lambda: PLANE.elbo(np.zeros(2), np.zeros(3), EYE)),
+        (["cov", "k = 2", "(3, 3)"], lambda: PLANE.elbo(np.zeros(2), np.zeros(2), np.eye(3))),
+        (["cov", "matrix", "[1.0, 1.0]"], lambda: PLANE.elbo(np.zeros(2), np.zeros(2), np.ones(2))),
+        (["cov", "positive definite"], lambda: PLANE.elbo(np.zeros(2), np.zeros(2), -EYE)),
+        (["x", "d = 2", "()"], lambda: STEPS.log_prob(0.0)),
+        (["x", "d = 2", "(1,)"], lambda: STEPS.log_prob(np.zeros(1))),
+        (["x", "d = 2", "(3,)"], lambda: vae_vs_vdm.hierarchical_elbo(STEPS, np.zeros(3))),
+        (["x", "d = 2", "(1,)"], lambda: vae_vs_vdm.denoising_elbo(STEPS, np.zeros(1))),
+        (["x", "finite", "nan"], lambda: vae_vs_vdm.consistency_elbo(STEPS, np.full(2, math.nan))),
+        (["normal", "k = 2", "(3,)"], lambda: STEPS.decoder[0].marginal(Normal.standard(3))),
+        (["normal", "k = 2", "(1,)"], lambda: STEPS.decoder[0].posterior(Normal.standard(1))),
         (["x", "(..., 2)", "(1,)"], lambda: STEPS.marginals(np.zeros(1))),
         (["same number", "1 and 0"], lambda: Chain(STEPS.encoder[:1], [], STEPS.prior)),
         (["same number", "0 and 0"], lambda: Chain([], [], STEPS.prior)),
@@ -1001,16 +912,46 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
             lambda: Chain([a_linear(np.random.default_rng(0), 2, 1)], STEPS.decoder[:1], STEPS.prior),
         ),
         (["cov of the encoder at t = 2", "positive"], lambda: bent(cov_2=-EYE)),
-        (["cov of the prior", "size 2"], lambda: bent(prior=Normal(np.zeros(3), np.eye(3)))),
+        (["mean of the prior", "(2,)", "(3,)"], lambda: bent(prior=Normal(np.zeros(3), np.eye(3)))),
+        (["cov of the prior", "(2, 2)", "(3, 3)"], lambda: bent(prior=Normal(np.zeros(2), np.eye(3)))),
+        (["mean of the prior", "finite"], lambda: bent(prior=Normal(np.full(2, math.nan), EYE))),
+        (["weight of the encoder at t = 2", "finite"], lambda: bent(weight_2=math.inf * np.ones((2, 2)))),
         (["cov", "positive definite"], lambda: vae_vs_vdm.ideal_chain(PURE, np.zeros(2), -EYE)),
-        (["cov", "size 2"], lambda: vae_vs_vdm.ideal_chain(PURE, np.zeros(2), np.eye(3))),
+        (["cov", "d = 2", "(3, 3)"], lambda: vae_vs_vdm.ideal_chain(PURE, np.zeros(2), np.eye(3))),
+        (["cov", "matrix", "0.5"], lambda: vae_vs_vdm.ideal_chain(PURE, 0.2, 0.5)),
+        (["mean", "(d,)", "()"], lambda: vae_vs_vdm.ideal_chain(PURE, 0.2, [[0.5]])),
+        (["log_likelihood", "(3,)", "(2, 1)"], lambda: vae_vs_vdm.vae_elbo(np.zeros(3), np.zeros((2, 1)), 1.0)),
+        (["log_likelihood", "(3, 1)"], lambda: vae_vs_vdm.vae_elbo(np.zeros((3, 1)), np.zeros((3, 1)), 1.0)),
+        (["mean (3, 1)", "var (3,)"], lambda: vae_vs_vdm.vae_elbo(np.zeros(3), np.zeros((3, 1)), np.ones(3))),
+        (["log_likelihood", "nan"], lambda: vae_vs_vdm.vae_elbo(math.nan, 0.0, 1.0)),
+        (["mean", "finite", "inf"], lambda: vae_vs_vdm.vae_elbo(0.0, math.inf, 1.0)),
+        (["var", "nan"], lambda: vae_vs_vdm.vae_elbo(0.0, 0.0, math.nan)),
+        (["log_likelihood", "x_0 (3, 1)"], lambda: vae_vs_vdm.one_step_elbo(0.0, np.zeros((3, 1)), PURE[1])),
         (["mixture", "one dimension", "(1, 2)"], lambda: vae_vs_vdm.elbo_gap(standard_normal(2), PURE)),
-        (["variance", "shared or each", "'beta'"], lambda: vae_vs_vdm.elbo_gap(two_classes(), PURE, "beta")),
-        (["variance of 0"], lambda: vae_vs_vdm.elbo_gap(Mixture([1.0], [[0.0]], [0.0]), PURE)),
-        (["var", "at least 0", "-1"], lambda: vae_vs_vdm.reparameterized_gradient(np.cos, 0.0, -1.0, np.zeros(2))),
-        (["var", "at least 0", "-1"], lambda: vae_vs_vdm.score_function_gradient(np.cos, 0.0, -1.0, np.zeros(2))),
+        (["variance", "shared, each", "'beta'"], lambda: vae_vs_vdm.elbo_gap(two_classes(), PURE, "beta")),
+        (["variances above 0"], lambda: vae_vs_vdm.elbo_gap(Mixture([1.0], [[0.0]], [0.0]), PURE)),
+        (["var", "above 0", "-1"], lambda: vae_vs_vdm.reparameterized_gradient(np.cos, 0.0, -1.0, np.zeros(2))),
+        (["var", "above 0", "-1"], lambda: vae_vs_vdm.score_function_gradient(np.cos, 0.0, -1.0, np.zeros(2))),
     ],
 )
 def test_bad_input_is_refused_by_name(words, call):
     with refused(words):
         call()
+
+
+def test_covariances_are_held_to_the_precision_in_which_they_come():
+    """A product of matrices is symmetric to its rounding, near 0 too; what differs by more is refused."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(8, 8)).astype(np.float32)
+    near = np.float32(1e-6) * np.triu(np.ones((8, 8), np.float32), 1)
+    cov, mean = root @ root.T + np.eye(8, dtype=np.float32), np.zeros(8)
+    for library in (np.asarray, torch.from_numpy):
+        assert np.isfinite(vae_vs_vdm.normal_kl(mean, library(cov + near), mean, np.eye(8)))
+    with refused(["cov_q", "symmetric"]):
+        vae_vs_vdm.normal_kl(mean, (cov + near).astype(np.float64), mean, np.eye(8))
+    with refused(["cov_q", "symmetric"]):
+        vae_vs_vdm.normal_kl(mean, cov + 1000 * near, mean, np.eye(8))
+    almost = np.array([[1.0, 1e-17], [-1e-17, 1.0]])
+    assert_equal(vae_vs_vdm.normal_kl(np.zeros(2), almost, np.zeros(2), EYE), np.float64(0), atol=1e-15)
+    with refused(["cov_q", "matrix"], TypeError):
+        vae_vs_vdm.normal_kl(np.zeros(2), EYE * 1j, np.zeros(2), EYE)

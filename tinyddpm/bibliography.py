@@ -205,6 +205,15 @@ REFERENCES = {
             "misc",
         ),
         Reference(
+            "Lucas et al. 2019",
+            "James Lucas, George Tucker, Roger Grosse, Mohammad Norouzi",
+            "Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse",
+            "Advances in Neural Information Processing Systems",
+            2019,
+            _arxiv("1911.02469"),
+            "inproceedings",
+        ),
+        Reference(
             "Luo 2022",
             "Calvin Luo",
             "Understanding Diffusion Models: A Unified Perspective",

@@ -308,7 +308,12 @@ class _Ledger:
         option, config = self.config.option, self.config
         if option.equation:
             return "--equation picks"
-        chosen = {"-k": option.keyword, "-m": option.markexpr, "--deselect": option.deselect, "--lf": _set("lf", option)}
+        chosen = {
+            "-k": option.keyword,
+            "-m": option.markexpr,
+            "--deselect": option.deselect,
+            "--lf": _set("lf", option),
+        }
         chosen |= {"--stepwise": _set("stepwise", option), "--collect-only": option.collectonly}
         for name, value in chosen.items():
             if value:

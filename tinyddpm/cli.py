@@ -5,10 +5,11 @@ Nothing here imports PyTorch before it is needed, so that help comes at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -16,7 +17,8 @@ from typing import Annotated, Any, TypeAlias
 import tyro
 from tyro.conf import Positional, subcommand
 
-from .train.config import Config, check_lowest
+from .train.config import Config, check_lowest, one_of
+from .train.samplers import SAMPLERS, VARIANCES
 
 WIDTH = 120
 """Columns of the table of equations."""
@@ -24,30 +26,30 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw samples from a run with its averaged weights, as a picture, as the way to it, or as numbers."""
+    """Draw samples from a run with its averaged weights: as a picture, as a film of how they come, or as numbers."""
 
     run: Positional[Path]
     """folder of the run, such as runs/digits-1"""
     n: int = 64
     """how many samples"""
     seed: int = 0
-    """for the noise"""
+    """seed of the noise"""
     out: Path = Path("samples.png")
-    """file: .png for a picture, .gif for the way from noise to it, .npz for `samples`, shape (n, channels, height, width), and their `labels`, if any were told"""
+    """file: .png for a picture, .gif for a film from noise to samples, .npz for `samples`, shape (n, channels, height, width), and their `labels` if the run is conditional"""
     states: int | None = None
-    """of pictures as a .png: how many states of the way from noise to show, a row for each sample; if not given, the samples alone"""
-    sampler: str = "second_order"
-    """second_order, ancestral, ddim"""
+    """for pictures as a .png: how many states from noise to sample to show, a row for each sample; if not given, the samples alone"""
+    sampler: Annotated[str, one_of("which step back", SAMPLERS)] = "second_order"
     steps: int | None = None
     """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
-    variance: str | None = None
-    """of ancestral steps: beta, posterior, learned; if not given, learned where it was, else posterior"""
+    variance: Annotated[
+        str | None, one_of("of ancestral steps", VARIANCES, "; if not given, learned where it was, else posterior")
+    ] = None
     eta: float = 0.0
     """for ddim: how much of the noise is fresh, from 0 to 1"""
     clip: bool = True
     """keep the predicted pictures in [-1, 1] in every step"""
-    label: int | None = None
-    """class to ask for, or cluster; if not given, all, one after another, each as often as in the data"""
+    label: str | None = None
+    """class to ask for, by its name or number; if not given, all, one after another, each as often as in the data"""
     guidance: float = 0.0
     """how far past the class's own prediction to go"""
     best: bool = False
@@ -68,13 +70,14 @@ class Judge:
     n: int = 1000
     """how many samples"""
     seed: int = 0
-    """for the noise"""
-    sampler: str = "second_order"
-    """second_order, ancestral, ddim"""
+    """seed of the noise"""
+    sampler: Annotated[str, one_of("which step back", SAMPLERS)] = "second_order"
     steps: int | None = None
     """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
     best: bool = False
     """take the weights that were best on held-out data, not the last ones"""
+    device: str = "auto"
+    """auto, cpu, cuda; the classifier is always on the CPU, so that it is the same"""
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest: list[str] = []
     if arguments[:1] == ["check"] and arguments[1:] not in (["-h"], ["--help"]):
         arguments, rest = ["check"], arguments[1:]
-    command = tyro.cli(
-        Command,  # type: ignore[arg-type]
-        prog="tinyddpm",
-        description="A textbook on denoising diffusion that runs and checks itself.",
-        args=arguments,
-    )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a letter that a terminal has not must not cost a result
     try:
+        command = tyro.cli(
+            Command,  # type: ignore[arg-type]
+            prog="tinyddpm",
+            description="A textbook on denoising diffusion that runs and checks itself.",
+            args=[*_spelled_out(arguments)],
+        )
         match command:
             case Config():
                 train(command)
@@ -139,23 +145,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ArithmeticError, OSError) as problem:
         print(f"tinyddpm: {problem}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as problem:
+        if not _is_out_of_memory(problem):
+            raise
+        advice = "to train, take a smaller --batch or more --accumulate; to sample or judge, a smaller --n"
+        print(f"tinyddpm: out of memory; {advice}. What was saved is kept ({problem})", file=sys.stderr)
+        return 2
     return 0
+
+
+def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments, with --judge and --no-judge as "--judge True" and "--judge False": as options that can be None need it."""
+    names = {name.name.replace("_", "-") for name in fields(Config) if name.type == "bool | None"}
+    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name = argument[2:].replace("_", "-")
+        if argument.startswith("--no-") and name[3:] in names:
+            yield from (f"--{name[3:]}", "False")
+        else:
+            yield argument
+            if argument.startswith("--") and name in names and value not in ("True", "False", "None"):
+                yield "True"
+
+
+def _is_out_of_memory(problem: Exception) -> bool:
+    """Of a GPU's memory, NumPy's or the CPU's: they have no error in common."""
+    kinds = {kind.__name__ for kind in type(problem).__mro__}
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(problem)
 
 
 def train(config: Config) -> None:
     """Train, and print the report: what was done, and what the samples are worth."""
-    config.check()  # a mistake is told at once, before PyTorch is imported
+    config.check()  # a mistake is reported at once, before PyTorch is imported
     from .train.data import AT_HAND
     from .train.loop import fit
     from .train.machine import keep_memory
 
     keep_memory()
-    report = fit(config)
+    report = fit(config, announce=_print)
     if report is None:  # of several processes, the first one speaks
         return
-    print(report, flush=True)
     if config.data in AT_HAND if config.judge is None else config.judge:
-        judge(Judge(Path(report.run), seed=config.seed))
+        judge(Judge(Path(report.run), seed=config.seed, device=config.device))
+
+
+def _print(result: object) -> None:
+    print(result, flush=True)
 
 
 def draw(command: Sample) -> None:
@@ -207,9 +241,9 @@ def judge(command: Judge) -> None:
     from .train import judge
     from .train.machine import keep_memory
 
-    options = {"sampler": command.sampler, "steps": command.steps}
     keep_memory()
-    print(judge.judge(command.run, command.n, command.seed, command.best, **options))
+    options: dict[str, Any] = {"sampler": command.sampler, "steps": command.steps}
+    judge.judge(command.run, command.n, command.seed, command.best, command.device, _print, **options)
 
 
 def check(arguments: list[str]) -> int:
@@ -222,17 +256,19 @@ def check(arguments: list[str]) -> int:
         raise ValueError(f"check found no tests, neither in {here} nor beside it")
     import pytest
 
+    # The settings and the conftest.py of a project around the package are not for these tests.
+    alone = ["-c", os.devnull, f"--rootdir={tests.parent}", f"--confcutdir={tests}", "-W", "error::RuntimeWarning"]
     options = [f"--ignore={tests / 'site'}", "-p", "tinyddpm.checker", "-p", "no:cacheprovider"]
-    return int(pytest.main([str(tests), *options, *arguments]))
+    return int(pytest.main([str(tests), *alone, *options, *arguments]))
 
 
 def list_equations() -> None:
     """Print the table of the equations."""
     from . import equations
 
-    rows = [(known.number, known.name + known.signature, known.source) for known in equations()]
-    for number, call, source in rows:
-        print(f"{number:<6}{_cut(call, 70):<72}{_cut(source, WIDTH - 78)}".rstrip())
+    for row in equations():
+        call = _cut(row.name + row.signature, 70)
+        print(f"{row.number:<6}{call:<72}{_cut(row.source, WIDTH - 78)}".rstrip())
 
 
 def cite(name: str) -> None:
@@ -241,11 +277,11 @@ def cite(name: str) -> None:
     from .equation import find
 
     equations()
-    known = find(name)
-    print(f"({known.number}) {known.name}: {known.source}")
-    for origin in known.derived_from if known.source == bibliography.DERIVED else ():
+    row = find(name)
+    print(f"({row.number}) {row.name}: {row.source}")
+    for origin in row.derived_from if row.source == bibliography.DERIVED else ():
         print(f"from ({origin.number}) {origin.name}: {origin.source}")
-    for reference in bibliography.cite(known.source):
+    for reference in bibliography.cite(row.source):
         print(f"\n{reference.text}\n\n{reference.bibtex}")
 
 

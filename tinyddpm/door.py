@@ -7,7 +7,8 @@ The body of an equation is its formula and nothing else; what comes in is checke
 - Values: finite and in the domain of the letter. An accelerator's tensors are not read, since that would stall it.
 - Library: all arrays are of one, and arrays of a step have the dtype of the samples.
 - Shapes: every array has as many axes as the sample, each of its length or of length 1, and no other operand may
-  enlarge the sample. A number goes with anything. An equation with other shapes says so, ``"x (..., d), v (..., d)"``.
+  enlarge the sample. A number goes with anything. An equation with other shapes says so, ``"x (..., d), v (..., d)"``,
+  and which arrays have to fit one of these, ``"step fits x"``.
 
 Under SymPy symbols, `torch.compile`, tracing, `vmap` and fake tensors it steps aside. An equation that another one calls
 is not checked again.
@@ -16,6 +17,7 @@ is not checked again.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import math
@@ -23,7 +25,7 @@ import numbers
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import array_api_compat
@@ -45,8 +47,8 @@ HINTS = {
 """Why a field of a step must be above 0."""
 
 
-Shapes: TypeAlias = tuple[tuple[str, ...], ...]
-"""The shapes that an argument may have, each as the names of its lengths."""
+Shapes: TypeAlias = tuple[tuple[str, ...], ...] | str
+"""The shapes that an argument may have, each as the names of its lengths; or the argument that it has to fit."""
 
 
 class Refused(Exception):
@@ -80,10 +82,14 @@ class Argument(NamedTuple):
 def words(kind: str, domain: Any, name: str = "") -> list[str]:
     """What a domain says, in words for a docstring or a table."""
     interval = Interval.read(domain) if isinstance(domain, str) and _is_interval(kind) else domain
-    if isinstance(interval, Interval):
+    if kind == "covariance":
+        said = f"positive {'' if interval.low > 0 else 'semi'}definite"
+    elif isinstance(interval, Interval):
         said = "" if kind == "noising" else interval.words
     elif isinstance(domain, tuple):
         said = f"one of {', '.join(domain)}"
+    elif kind == "choice":
+        said = f"one of `{domain}`"
     elif kind == "function":
         said = f"called as ``{name}{domain.partition(' -> ')[0]}``"
     else:
@@ -102,20 +108,43 @@ class Requirement(NamedTuple):
     message: str
     code: Any
     names: tuple[str, ...]
+    of_self: tuple[str, ...]
 
     @classmethod
     def read(cls, message: str, expression: str) -> Requirement:
         """From words and an expression, such as ``"step_s.alpha_bar >= step.alpha_bar"``."""
-        read = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
-        return cls(message, compile(expression, message, "eval"), tuple(sorted(read & LETTERS.keys())))
+        nodes = [*ast.walk(ast.parse(expression))]
+        called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+        read = {node.id for node in nodes if isinstance(node, ast.Name)} - called
+        of_self = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
+        code = compile(expression, message, "eval")
+        return cls(message, code, tuple(sorted(read & LETTERS.keys())), tuple(sorted(of_self)))
 
-    def check(self, given: Mapping[str, Any]) -> None:
-        """Refuse arguments that do not stand as they must; those that should not be read are not."""
-        if any(given.get(name) is None for name in self.names):
+    def holds(self, given: dict[str, Any]) -> bool:
+        """Whether it holds for plain numbers."""
+        return bool(eval(self.code, {"shape": _shape}, given))
+
+    def check(self, given: Mapping[str, Any], own: Any = None) -> None:
+        """Refuse arguments that do not stand as they must; those that should not be read are not.
+
+        Args:
+            given: the arguments.
+            own: the object whose method it is, ``self`` in the expression.
+        """
+        shown = {name: given.get(name) for name in self.names}
+        shown |= {name: getattr(own, name) for name in self.of_self if name in vars(own)}
+        if any(value is None for value in shown.values()):
             return
-        ends = _ends(eval(self.code, {"shape": _shape}, dict(given)))
+        ends = _ends(eval(self.code, {"shape": _shape}, {**given, "self": own}))
         if ends is not None and not ends[0]:
-            values = ", ".join(f"{name} = {_shown(given[name])}" for name in self.names)
+            # of what has a shape, the shape, where that is what the requirement asks for
+            of_shapes = "shape" in self.code.co_names
+            values = ", ".join(
+                f"{name} of shape {_shape(value)}"
+                if of_shapes and (isinstance(value, float) or is_array(value))
+                else f"{name} = {_shown(value)}"
+                for name, value in shown.items()
+            )
             raise Refused(ValueError(f"{self.message}, got {values}"))
 
 
@@ -157,7 +186,7 @@ def arguments(name: str, function: Callable[..., Any], where: Mapping[str, Any])
         )
         if kind == "step" and parameter.name != "step_s":
             fields = (*STEP_ALONE, *(field for field in fields if field[0] != STEP_ALONE[0][0]))
-        optional = parameter.default is None
+        optional = parameter.default is None or "None" in str(parameter.annotation)
         found.append(Argument(parameter.name, letter, kind, domain, optional, fields))
     return found
 
@@ -174,42 +203,13 @@ def guarded(
     requirements = [Requirement.read(message, expression) for message, expression in require.items()]
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     admit = functools.partial(_admit, known, read_shapes(shapes), requirements, defaults, method)
-    # What the quick way admits: floats within bounds, and steps of floats. Anything else takes the long way.
-    lows: list[Any] = []
-    highs: list[Any] = []
-    for argument in known:
-        number, step = argument.kind in ("number", "scalar", "pixels"), argument.kind == "step"
-        lows.append(argument.domain.low if number else math.inf)
-        highs.append(argument.domain.high if number else argument.fields if step else None)
-    if method or shapes or require:
-        lows = highs = []
-    count, state = len(highs), _state
+    plain = _quick_look(known, requirements) if not (method or shapes) else lambda args, kwargs: False
+    state, checking = _state, not any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_traced() or state.inside:
             return function(*args, **kwargs)
-        quick = len(args) <= count and not kwargs
-        if quick:
-            for value, low, high in zip(args, lows, highs, strict=False):
-                kind = type(value)
-                if kind is float:
-                    if not low <= value or high is None or type(high) is tuple or not value <= high:
-                        quick = False
-                        break
-                elif kind is Step and type(high) is tuple:
-                    for index, least in high:
-                        field = value[index]
-                        if type(field) is not float or field < least:
-                            quick = False
-                            break
-                    if type(value[0]) is not float:
-                        quick = False
-                    if not quick:
-                        break
-                else:
-                    quick = False
-                    break
-        if not quick:
+        if not plain(args, kwargs):
             problem: Exception | None = None
             try:
                 args, kwargs = admit(args, kwargs)
@@ -217,13 +217,14 @@ def guarded(
                 problem = refusal.error
             if problem is not None:  # raised here, so that it has no other frame of ours
                 raise problem
-        state.inside = True
+        state.inside = checking  # options that are handed on are checked where they arrive
         try:
             return function(*args, **kwargs)
         finally:
             state.inside = False
 
     functools.update_wrapper(call, function)
+    call.arguments = known  # type: ignore[attr-defined]
     call.__code__ = call.__code__.replace(co_name=function.__name__)  # so that a profile names the equation
     return call, known
 
@@ -236,6 +237,11 @@ def check_name(name: str, value: str, allowed: Collection[str]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def row(table: Mapping[str, Any], what: Any) -> Any:
+    """The row of a name in a table of the book, or a reader's own row as it is."""
+    return table[what] if isinstance(what, str) else what
 
 
 def check_shape(name: str, value: Any, shape: Sequence[int]) -> Any:
@@ -264,9 +270,86 @@ def check_finite(name: str, value: Any) -> Any:
     return value
 
 
+def check_steps(function: Callable[..., Any], **steps: Step) -> None:
+    """Refuse steps that an equation does not admit, and read nothing else: for inner loops that call it `bare`.
+
+    Raises:
+        ValueError: when a field is 0 that must be above 0 there.
+    """
+    for argument in getattr(function, "arguments", ()):
+        if argument.name in steps:
+            try:
+                _step(argument, steps[argument.name])
+            except Refused as refusal:
+                raise refusal.error from None
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Equations called in here are called without their doors: for inner loops that have checked what they pass on.
+
+    What a reader's function calls is checked all the same.
+    """
+    before, _state.inside = _state.inside, True
+    try:
+        yield
+    finally:
+        _state.inside = before
+
+
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     """The equation without its door, for inner loops that have checked already."""
     return getattr(function, "__wrapped__", function)
+
+
+# The quick way: floats within bounds and steps of floats, which need no other look. -----------------------------------
+
+
+def _quick_look(
+    known: Sequence[Argument], requirements: Sequence[Requirement]
+) -> Callable[[tuple[Any, ...], dict[str, Any]], bool]:
+    """Whether all that is given is plain, and as it must be; what is not goes the long way."""
+    rows = tuple(_plain_row(argument) for argument in known)
+    names = tuple(argument.name for argument in known)
+    by_name = dict(zip(names, rows, strict=True))
+
+    def plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        if len(args) > len(rows):
+            return False
+        pairs: Any = zip(args, rows, strict=False)
+        if kwargs:
+            pairs = (*pairs, *((value, by_name.get(name, _NEVER)) for name, value in kwargs.items()))
+        for value, (low, high, fields) in pairs:
+            kind = type(value)
+            if kind is float:
+                if not low <= value <= high:
+                    return False
+            elif kind is Step and fields:
+                for index, least in fields:
+                    field = value[index]
+                    if type(field) is not float or not field >= least:
+                        return False
+            else:
+                return False
+        if not requirements:
+            return True
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        return len(given) == len(rows) and all(requirement.holds(given) for requirement in requirements)
+
+    return plain
+
+
+_NEVER = (math.inf, -math.inf, ())
+"""The row of what is never plain."""
+
+
+def _plain_row(argument: Argument) -> tuple[float, float, tuple[tuple[int, float], ...]]:
+    """The bounds of a float, or the fields of a step and what is the least that each may be."""
+    if argument.kind in ("number", "scalar", "pixels"):
+        return argument.domain.low, argument.domain.high, ()
+    if argument.kind == "step":
+        return math.inf, -math.inf, argument.fields or ((0, 0.0),)
+    return _NEVER
 
 
 # The long way. -------------------------------------------------------------------------------------------------------
@@ -295,12 +378,12 @@ def _admit(
     for name, value in given.items():
         given[name] = _value(names[name], value)
     _one_library(given, names)
-    _fitting(given, names, shapes)
+    _fitting(given, names, shapes, [*own, *given.values()])
     for argument in known:
-        if argument.kind == "times" and "schedule" in given:
+        if argument.kind == "times" and "schedule" in given and given.get(argument.name) is not None:
             _within_schedule(argument.name, given[argument.name], given["schedule"].T)
     for requirement in requirements:
-        requirement.check({**defaults, **given})
+        requirement.check({**defaults, **given}, *own)
     return (
         (*own, *(given[argument.name] for argument in known[: len(rest)])),
         {name: given.get(name, value) for name, value in kwargs.items()},
@@ -354,9 +437,12 @@ def _number(argument: Argument, value: Any, whole: bool = False) -> Any:
     elif isinstance(value, numbers.Real):
         value = float(value)
     elif isinstance(value, list | tuple):
-        raise Refused(TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: numpy.array makes one"))
+        raise Refused(
+            TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: numpy.array makes one")
+        )
     else:
-        raise _refuse(name, "be a number, an array or a tensor", value, TypeError)
+        also = ", or a Step" if argument.kind == "noising" else ""
+        raise _refuse(name, f"be a number, an array or a tensor{also}", value, TypeError)
     if not domain.low <= value <= domain.high:
         raise _refuse(name, domain.must, value)
     return value
@@ -513,7 +599,9 @@ def _object(argument: Argument, value: Any) -> Any:
         raise _refuse(argument.name, f"be a {argument.domain}", value, TypeError)
     for field, least in argument.fields:
         if not getattr(value, field) >= least:
-            raise Refused(ValueError(f"{argument.name}.{field} must be at least {least:g}, got {getattr(value, field)}"))
+            raise Refused(
+                ValueError(f"{argument.name}.{field} must be at least {least:g}, got {getattr(value, field)}")
+            )
     return value
 
 
@@ -532,6 +620,7 @@ def _function(argument: Argument, value: Any) -> Any:
             _state.inside = outside
         return checked_answer(name, result, args[0], gives)
 
+    answer.__name__ = name  # for messages
     return answer
 
 
@@ -542,7 +631,11 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
         TypeError: when it is no array or number.
         ValueError: when it has another shape.
     """
-    if gives in ("number", "any"):
+    if gives == "any":
+        return result
+    if gives == "number":
+        if _shape(result) != () or not (isinstance(result, numbers.Real) or is_array(result)) or result != result:
+            raise ValueError(f"{name} must give a number, got {_shown(result)}")
         return result
     if gives == "Gaussian":
         if not isinstance(result, tuple) or len(result) != 2:
@@ -553,6 +646,12 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
             raise ValueError(f"the variance of {name} must be above 0, got {_shown(var)}")
         checked_answer(f"the mean of {name}", mean, x, "x")
         return Gaussian(mean, var)
+    if gives == "fits x":
+        if not _fits(_shape(result), _shape(x)):
+            raise ValueError(
+                f"{name} must fit the shape {_shape(x)}, or be 1 long where it does not, got {_shape(result)}"
+            )
+        return result
     if gives.startswith("2 "):
         batch, channels, *rest = _shape(x)
         return check_shape(name, result, (batch, 2 * channels, *rest))
@@ -560,13 +659,42 @@ def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:
 
 
 def _covariance(argument: Argument, value: Any) -> np.ndarray:
-    """A covariance matrix in float64."""
-    cov = _table(argument, value)
-    if cov.ndim == 2 and cov.shape[0] == cov.shape[1]:
-        if not np.allclose(cov, cov.T, rtol=1e-9, atol=0):
-            raise _refuse(argument.name, "be a symmetric matrix", value)
-        if np.linalg.eigvalsh(cov)[0] < 0 or not np.any(cov):
-            raise _refuse(argument.name, "be positive definite", value)
+    """A covariance matrix in float64, or 0 where that is a shape it may have."""
+    definite = argument.domain.low > 0
+    if not definite and isinstance(value, float | int) and value == 0:
+        return np.zeros(())
+    try:
+        return check_covariance(argument.name, value, definite)
+    except (TypeError, ValueError) as problem:
+        raise Refused(problem) from None
+
+
+def check_covariance(name: str, value: Any, definite: bool = True) -> np.ndarray:
+    """Refuse what is no covariance matrix, to the precision in which it came; gives it back in float64.
+
+    Raises:
+        TypeError: when it is not made of numbers.
+        ValueError: when it is not square, finite, symmetric, and positive definite or semidefinite.
+    """
+    kind = f"a positive {'' if definite else 'semi'}definite matrix"
+    try:
+        given = to_numpy(value) if is_tensor(value) else np.asarray(value)
+        if given.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {kind}, got {_shown(value)}") from None
+    cov = given.astype(np.float64)
+    if cov.ndim != 2 or cov.shape[0] != cov.shape[1]:
+        raise ValueError(f"{name} must be {kind}, got {_shown(cov)}")
+    if not np.isfinite(cov).all():
+        raise ValueError(f"{name} must be finite, got {_shown(cov)}")
+    precision = np.finfo(given.dtype).eps if given.dtype.kind == "f" else np.finfo(np.float64).eps
+    slack = max(1e-9, 4 * len(cov) * precision) * abs(cov).max(initial=0.0)
+    if not np.all(abs(cov - cov.T) <= slack):
+        raise ValueError(f"{name} must be a symmetric matrix, got {_shown(cov)}")
+    least = np.linalg.eigvalsh(cov)[0] if cov.size else math.inf
+    if not (least > 0 if definite else least >= -slack):
+        raise ValueError(f"{name} must be {kind}, got {_shown(cov)}")
     return cov
 
 
@@ -628,10 +756,13 @@ def _one_library(given: dict[str, Any], names: Mapping[str, Argument]) -> None:
 _ELEMENTWISE = ("number", "pixels", "step", "noising")
 
 
-def _fitting(given: Mapping[str, Any], names: Mapping[str, Argument], said: Mapping[str, Shapes]) -> None:
+def _fitting(
+    given: Mapping[str, Any], names: Mapping[str, Argument], said: Mapping[str, Shapes], objects: Sequence[Any]
+) -> None:
     """Refuse shapes that do not fit, even where they would broadcast."""
     if said:
-        _fitting_as_said(given, said)
+        known = {name: size for value in objects for name, size in getattr(value, "sizes", {}).items()}
+        _fitting_as_said(given, said, known)
     shapes = []
     for name, value in given.items():
         kind = names[name].kind
@@ -661,23 +792,36 @@ def _misfit(arrays: tuple[tuple[str, bool, tuple[int, ...]], ...]) -> str:
 
 
 def read_shapes(text: str) -> dict[str, Shapes]:
-    """From ``"x (..., d), v (..., d) or 0"``, with the alternatives of each in turn."""
+    """From ``"x (..., d), v (..., d) or 0, step fits x"``, with the alternatives of each in turn."""
     found = re.findall(r"(\w+) (\([^)]*\)(?: or (?:\([^)]*\)|0))*)", text)
-    return {
+    shapes: dict[str, Shapes] = {
         name: tuple(tuple(re.findall(r"\.\.\.|[\w+-]+", dims)) if dims != "0" else () for dims in said.split(" or "))
         for name, said in found
     }
+    return {**shapes, **dict(re.findall(r"(\w+) fits (\w+)", text))}
 
 
-def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes]) -> None:
-    """Refuse shapes that are not those of the equation."""
-    sizes: dict[str, Any] = {"T": given["schedule"].T} if "schedule" in given else {}
+def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether it has as many axes as the whole, each of its length or of length 1."""
+    return len(shape) == len(whole) and all(n in (1, m) for n, m in zip(shape, whole, strict=True))
+
+
+def _fitting_as_said(given: Mapping[str, Any], said: Mapping[str, Shapes], own: Mapping[str, int]) -> None:
+    """Refuse shapes that are not those of the equation, or of the objects that know sizes."""
+    sizes: dict[str, Any] = {**own, **({"T": given["schedule"].T} if "schedule" in given else {})}
     for name, alternatives in said.items():
         if name in given and given[name] is not None:
             shape = _shape(given[name])
-            if not any(_matches(shape, dims, sizes) for dims in alternatives):
+            if isinstance(alternatives, str):
+                whole = _shape(given.get(alternatives))
+                if shape != () and not _fits(shape, whole):
+                    must = f"fit {alternatives} {whole}: as many axes, each of its length or of length 1"
+                    raise Refused(ValueError(f"{name} must {must}, got {shape}"))
+            elif not any(_matches(shape, dims, sizes) for dims in alternatives):
                 wanted = " or ".join(f"({', '.join(dims)}{',' if len(dims) == 1 else ''})" for dims in alternatives)
-                known = ", ".join(f"{dim} = {size}" for dim, size in sizes.items() if dim in " ".join(map(" ".join, alternatives)))
+                known = ", ".join(
+                    f"{dim} = {size}" for dim, size in sizes.items() if dim in " ".join(map(" ".join, alternatives))
+                )
                 raise Refused(
                     ValueError(f"{name} must have the shape {wanted}{f' with {known}' if known else ''}, got {shape}")
                 )

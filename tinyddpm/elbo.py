@@ -11,18 +11,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import integrate, special
 
 from . import forward, posterior
-from .arrays import Array, clipped, expm1, log, log1p_rest, log_ndtr, minimum, sqrt, stack, standard_normal, sum_dims, times_like, where
+from .arrays import (
+    Array,
+    clipped,
+    expm1,
+    log,
+    log1p_rest,
+    log_ndtr,
+    minimum,
+    sqrt,
+    stack,
+    standard_normal,
+    sum_dims,
+    times_like,
+    where,
+)
 from .equation import equation
 from .forward import Gaussian, Schedule, Step
 
 ReverseModel: TypeAlias = Callable[[Any, Step], Gaussian]
 """``model(x_t, step)``, see above."""
+
+OUTCOMES = "p (n) or (..., n), q (n) or (..., n)"
+"""The shapes of two distributions of the same outcomes: one of each, one against many, or pair by pair."""
 
 # Information. --------------------------------------------------------------------------------------------------------
 
@@ -41,6 +59,7 @@ def information(p: Array) -> Array:
     Returns:
         In nats, in the shape of ``p``; infinite for what cannot happen.
     """
+    # Of what is certain it is 0, and not -0, as a minus alone would give.
     return 0.0 - log(p)
 
 
@@ -52,16 +71,14 @@ def entropy(p: Array) -> Array:
     H(p) = -\sum_x p(x) \log p(x)
     $$
 
-    Args:
-        p: probabilities, shape (..., n); the last axis sums to 1.
-
     Returns:
         In nats, shape (...).
     """
-    return special.entr(p).sum(-1)  # entr(p) is -p log p, and 0 at p = 0
+    # entr(p) is -p log p, and 0 at p = 0
+    return special.entr(p).sum(-1)
 
 
-@equation("Bishop 2006, Sec. 1.6", derived_from=[information], shapes="p (..., n), q (..., n)", unproved="outcomes")
+@equation("Bishop 2006, Sec. 1.6", derived_from=[information], shapes=OUTCOMES, unproved="outcomes")
 def cross_entropy(p: Array, q: Array) -> Array:
     r"""The mean surprise of one who believes q while the outcomes come from p.
 
@@ -69,20 +86,17 @@ def cross_entropy(p: Array, q: Array) -> Array:
     H(p, q) = -\sum_x p(x) \log q(x)
     $$
 
-    Args:
-        p: probabilities of what happens, shape (..., n).
-        q: probabilities believed in, broadcastable with ``p``.
-
     Returns:
         In nats, shape (...); infinite if something happens that q excludes.
     """
-    return -special.xlogy(p, q).sum(-1)  # xlogy(p, q) is p log q, and 0 at p = 0
+    # xlogy(p, q) is p log q, and 0 at p = 0
+    return -special.xlogy(p, q).sum(-1)
 
 
 @equation(
     "Bishop 2006, Sec. 1.6",
     derived_from=[entropy, cross_entropy],
-    shapes="p (..., n), q (..., n)",
+    shapes=OUTCOMES,
     unproved="outcomes",
 )
 def kl(p: Array, q: Array) -> Array:
@@ -92,14 +106,11 @@ def kl(p: Array, q: Array) -> Array:
     D_{\mathrm{KL}}(p \,\Vert\, q) = \sum_x p(x) \log \frac{p(x)}{q(x)} = H(p, q) - H(p)
     $$
 
-    Args:
-        p: probabilities of what happens, shape (..., n).
-        q: probabilities believed in, broadcastable with ``p``.
-
     Returns:
         In nats, shape (...); infinite if something happens that q excludes.
     """
-    # The terms p log(p/q) - p + q: what is added sums to 0, and none of them is below 0 but by rounding.
+    # The terms are p log(p/q) - p + q. What is added sums to 0, and no term
+    # is below 0 except by rounding.
     return np.maximum(special.kl_div(p, q), 0).sum(-1)
 
 
@@ -113,10 +124,10 @@ def jensen_gap(f: Callable[[Array], Array], values: Array, weights: Array) -> Ar
 
     Args:
         f: takes an array and answers in its shape.
-        values: what X can be, shape (n,).
         weights: with what probability, shape (n,).
     """
-    values, weights = values[weights > 0], weights[weights > 0]  # f may be infinite where X never is
+    # f may be infinite where X never is
+    values, weights = values[weights > 0], weights[weights > 0]
     return (weights * f(values)).sum() - f((weights * values).sum())
 
 
@@ -133,11 +144,6 @@ def gaussian_log_prob(x: Array, mean: Array, var: Array) -> Array:
 
     A density, not a probability: where the variance is small it is far above 1, and its logarithm above 0.
 
-    Args:
-        x: samples, shape (batch, ...).
-        mean: broadcastable with ``x``.
-        var: above 0, broadcastable with ``x``.
-
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
@@ -151,10 +157,6 @@ def gaussian_entropy(var: Array, dims: Array) -> Array:
     $$
     H = \frac{d}{2}\,\log\big(2\pi e\,\sigma^2\big)
     $$
-
-    Args:
-        var: above 0.
-        dims: d, the number of coordinates.
     """
     return dims / 2 * log(2 * math.pi * math.e * var)
 
@@ -168,16 +170,15 @@ def gaussian_kl(mean_q: Array, var_q: Array, mean_p: Array, var_p: Array) -> Arr
     + \log\frac{\sigma_p^2}{\sigma_q^2} + \frac{(\mu_q - \mu_p)^2}{\sigma_p^2}\bigg)
     $$
 
-    Args:
-        mean_q: mean of the first, under which the mean is taken, shape (batch, ...).
-        var_q: its variance, above 0.
-        mean_p: mean of the second.
-        var_p: its variance, above 0.
+    The mean is taken under q. With r the ratio of the variances, the code takes $\log r - (r - 1)$ at once: for nearly
+    equal variances it is nearly $-(r-1)^2/2$, and subtracting would lose its digits.
 
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    return sum_dims((var_q / var_p - 1 + log(var_p / var_q) + (mean_q - mean_p) ** 2 / var_p) / 2)
+    ratio, excess = var_q / var_p, (var_q - var_p) / var_p
+    square = (mean_q - mean_p) ** 2 / var_p
+    return sum_dims((square - log1p_rest(excess, ratio)) / 2)
 
 
 # The evidence and its bound. -----------------------------------------------------------------------------------------
@@ -190,10 +191,6 @@ def evidence(log_joint: Array, log_posterior: Array) -> Array:
     $$
     \log p(x) = \log p(x, z) - \log p(z \mid x)
     $$
-
-    Args:
-        log_joint: log p(x, z), any shape.
-        log_posterior: log p(z given x), in the same shape.
     """
     return log_joint - log_posterior
 
@@ -202,7 +199,8 @@ def evidence(log_joint: Array, log_posterior: Array) -> Array:
     "Luo 2022, Eqs. 3-16; Kingma & Welling 2014, Eq. 2",
     derived_from=[evidence, kl, jensen_gap],
     where={"log_joint": "table [-inf, inf)", "log_q": "table [-inf, inf)"},
-    shapes="log_joint (..., n), log_q (..., n), weights (..., n)",
+    require={"log_q must be finite where weights are above 0": "(log_q > -1e999) | (weights == 0)"},
+    shapes="log_joint (n) or (..., n), log_q (n) or (..., n), weights (n) or (..., n)",
     unproved="outcomes",
 )
 def elbo(log_joint: Array, log_q: Array, weights: Array) -> Array:
@@ -215,20 +213,19 @@ def elbo(log_joint: Array, log_q: Array, weights: Array) -> Array:
 
     Args:
         log_joint: log p(x, z) for every z, shape (..., n).
-        log_q: log q(z), in the same shape.
+        log_q: log q(z), for every z.
         weights: of the mean over q, shape (..., n), summing to 1: q(z) itself where z can be counted, the weights of a
             quadrature, or 1/n for n samples. What has weight 0 does not count.
 
     Returns:
         Shape (...).
     """
-    with np.errstate(invalid="ignore"):  # minus infinity twice, where the weight is 0
+    # Where the weight is 0, minus infinity may stand twice.
+    with np.errstate(invalid="ignore"):
         return np.where(weights > 0, weights * (log_joint - log_q), 0.0).sum(-1)
 
 
-@equation(
-    "Ho et al. 2020, Eq. 1", derived_from=[gaussian_log_prob], shapes="path (T+1, batch, ...)", unproved="steps"
-)
+@equation("Ho et al. 2020, Eq. 1", derived_from=[gaussian_log_prob], shapes="path (T+1, ...)", unproved="steps")
 def joint_log_prob(path: Array, reverse_model: ReverseModel, schedule: Schedule) -> Array:
     r"""Log-density of a whole path under the model, which starts in noise and comes back step by step.
 
@@ -239,21 +236,22 @@ def joint_log_prob(path: Array, reverse_model: ReverseModel, schedule: Schedule)
 
     Args:
         path: x_0..x_T stacked, shape (T + 1, batch, ...).
-        model: the reverse model, as ``model(x_t, step)``.
-        schedule: T steps.
 
     Returns:
         Shape (batch,).
     """
-    back = (gaussian_log_prob(path[t - 1], *reverse_model(path[t], schedule[t])) for t in range(1, schedule.T + 1))
-    return sum(back, gaussian_log_prob(path[-1], 0.0, 1.0))
+    total = gaussian_log_prob(path[-1], 0.0, 1.0)
+    for x_prev, x_t, step in zip(path[:-1], path[1:], schedule, strict=True):
+        total = total + gaussian_log_prob(x_prev, *reverse_model(x_t, step))
+    return total
 
 
 @equation(
     "Ho et al. 2020, Eq. 3",
     derived_from=[elbo, forward.path_log_prob, joint_log_prob],
     where={"log_q": "table [-inf, inf)", "log_p": "table [-inf, inf)"},
-    shapes="log_q (..., n), log_p (..., n), weights (..., n)",
+    require={"log_q must be finite where weights are above 0": "(log_q > -1e999) | (weights == 0)"},
+    shapes="log_q (n) or (..., n), log_p (n) or (..., n), weights (n) or (..., n)",
     unproved="outcomes",
 )
 def vlb(log_q: Array, log_p: Array, weights: Array) -> Array:
@@ -274,10 +272,61 @@ def vlb(log_q: Array, log_p: Array, weights: Array) -> Array:
     return -elbo(log_p, log_q, weights)
 
 
+# The first way to take it apart. -------------------------------------------------------------------------------------
+
+
+@equation("derived here", derived_from=[forward.transition, posterior.posterior])
+def bridge(x_prev: Array, x_next: Array, step: Step, step_next: Step) -> Gaussian:
+    r"""Where x is at t for one who sees it one step before and one step after: two hints, and their precisions add.
+
+    $$
+    q(x_t \mid x_{t-1}, x_{t+1}) = \mathcal N\Big(x_t;\ v\,\Big(\frac{\sqrt{\alpha_t}}{\beta_t}\,x_{t-1} +
+    \frac{\sqrt{\alpha_{t+1}}}{\beta_{t+1}}\,x_{t+1}\Big),\ v I\Big), \qquad
+    v = \frac{\beta_t\,\beta_{t+1}}{\alpha_{t+1}\,\beta_t + \beta_{t+1}}
+    $$
+    """
+    both = step_next.alpha * step.beta + step_next.beta
+    left = sqrt(step.alpha) * step_next.beta * x_prev
+    right = sqrt(step_next.alpha) * step.beta * x_next
+    return Gaussian((left + right) / both, step.beta * step_next.beta / both)
+
+
+@equation("Luo 2022, Eqs. 34-44", derived_from=[vlb, bridge, forward.transition, gaussian_kl], unproved="function")
+def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, reverse_model: ReverseModel) -> Array:
+    r"""The middle term of the first decomposition: at x_t, the step forward and the step back should agree.
+
+    $$
+    \begin{aligned}
+    \mathbb E_{q(x_t \mid x_{t-1}, x_{t+1})}\bigg[\log\frac{q(x_t \mid x_{t-1})}{p_\theta(x_t \mid x_{t+1})}\bigg]
+    ={}& D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big) \\
+    &- D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, q(x_t \mid x_{t-1})\big)
+    \end{aligned}
+    $$
+
+    In print (Luo 2022, Eq. 45) it is $D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)$.
+    That takes the mean over x_t as if x_{t+1} had not been made from it, and the terms then no longer add up to the bound.
+
+    It is a mean over two random variables, x_{t-1} and x_{t+1}, where `denoising_matching` has one.
+
+    Args:
+        reverse_model: called as ``reverse_model(x_next, step_next)``.
+
+    Returns:
+        Shape (batch,), summed over the data's dimensions.
+    """
+    between = bridge(x_prev, x_next, step, step_next)
+    on = forward.transition(x_prev, step)
+    back = reverse_model(x_next, step_next)
+    return gaussian_kl(*between, *back) - gaussian_kl(*between, *on)
+
+
+# The second way: the three kinds of terms. ---------------------------------------------------------------------------
+
+
 @equation(
     "Ho et al. 2020, Eqs. 20-21",
     derived_from=[posterior.posterior, forward.marginal],
-    shapes="x_0 (batch, ...), path (T, batch, ...)",
+    shapes="x_0 (...), path (T, ...)",
     unproved="steps",
 )
 def telescope(x_0: Array, path: Array, schedule: Schedule) -> Array:
@@ -288,18 +337,14 @@ def telescope(x_0: Array, path: Array, schedule: Schedule) -> Array:
     $$
 
     Args:
-        x_0: clean samples, shape (batch, ...).
         path: x_1..x_T stacked, shape (T, batch, ...).
-        schedule: T steps.
 
     Returns:
         Shape (batch,).
     """
-    first, last = (forward.marginal(x_0, schedule[t]) for t in (1, schedule.T))
-    return gaussian_log_prob(path[0], *first) - gaussian_log_prob(path[-1], *last)
-
-
-# The three kinds of terms. -------------------------------------------------------------------------------------------
+    first, last = schedule[1], schedule[schedule.T]
+    begin = gaussian_log_prob(path[0], *forward.marginal(x_0, first))
+    return begin - gaussian_log_prob(path[-1], *forward.marginal(x_0, last))
 
 
 @equation("Ho et al. 2020, Eq. 5", derived_from=[vlb, telescope, forward.marginal, gaussian_kl])
@@ -308,10 +353,11 @@ def prior_matching(x_0: Array, step: Step) -> Array:
 
     $$
     D_{\mathrm{KL}}\big(q(x_T \mid x_0) \,\Vert\, p(x_T)\big)
-    = \frac{1}{2}\Big(\bar\alpha_t\,\big(x_0^2 - 1\big) - \log(1 - \bar\alpha_t)\Big)
+    = \frac{1}{2}\Big(\bar\alpha_T\,\big(x_0^2 - 1\big) - \log(1 - \bar\alpha_T)\Big)
     $$
 
-    The code takes $-\log(1-\bar\alpha) - \bar\alpha$ at once, since near the end it is nearly $\bar\alpha^2/2$.
+    The code takes $\log(1-\bar\alpha_T) + \bar\alpha_T$ at once: near the end it is nearly $-\bar\alpha_T^2/2$, and adding
+    would lose its digits.
 
     Args:
         step: the schedule at T.
@@ -319,7 +365,8 @@ def prior_matching(x_0: Array, step: Step) -> Array:
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    return sum_dims(step.alpha_bar * x_0**2 - log1p_rest(-step.alpha_bar, step.noise_var)) / 2
+    rest = log1p_rest(-step.alpha_bar, step.noise_var)
+    return sum_dims((step.alpha_bar * x_0**2 - rest) / 2)
 
 
 @equation(
@@ -337,71 +384,16 @@ def denoising_matching(x_t: Array, x_0: Array, model_mean: Array, model_var: Arr
     $$
 
     Args:
-        x_t: noisy samples, shape (batch, ...).
-        x_0: the clean ones.
-        model_mean: $\mu_\theta(x_t, t)$.
-        model_var: $\sigma_t^2$, above 0.
         step: the schedule at t > 1; at t = 1 the term is a likelihood, `decoder_log_prob`.
 
     Returns:
         Shape (batch,), summed over the data's dimensions.
     """
-    return gaussian_kl(*posterior.posterior(x_t, x_0, step), model_mean, model_var)
+    right = posterior.posterior(x_t, x_0, step)
+    return gaussian_kl(*right, model_mean, model_var)
 
 
-@equation("derived here", derived_from=[forward.transition, posterior.posterior])
-def bridge(x_prev: Array, x_next: Array, step: Step, step_next: Step) -> Gaussian:
-    r"""Where x is at t for one who sees it one step before and one step after: two hints, and their precisions add.
-
-    $$
-    q(x_t \mid x_{t-1}, x_{t+1}) = \mathcal N\Big(x_t;\ v\,\Big(\frac{\sqrt{\alpha_t}}{\beta_t}\,x_{t-1} +
-    \frac{\sqrt{\alpha_{t+1}}}{\beta_{t+1}}\,x_{t+1}\Big),\ v I\Big), \qquad
-    v = \frac{\beta_t\,\beta_{t+1}}{\alpha_{t+1}\,\beta_t + \beta_{t+1}}
-    $$
-
-    Args:
-        x_prev: samples at t - 1, any shape.
-        x_next: samples at t + 1, from the same paths.
-        step: the schedule at t.
-        step_next: the schedule at t + 1.
-    """
-    seen = step_next.alpha * step.beta + step_next.beta
-    mean = (sqrt(step.alpha) * step_next.beta * x_prev + sqrt(step_next.alpha) * step.beta * x_next) / seen
-    return Gaussian(mean, step.beta * step_next.beta / seen)
-
-
-@equation(
-    "Luo 2022, Eqs. 34-44", derived_from=[vlb, bridge, forward.transition, gaussian_kl], unproved="function"
-)
-def consistency(x_prev: Array, x_next: Array, step: Step, step_next: Step, reverse_model: ReverseModel) -> Array:
-    r"""The middle term of the first decomposition: at x_t, the step forward and the step back should agree.
-
-    $$
-    \begin{aligned}
-    \mathbb E_{q(x_t \mid x_{t-1}, x_{t+1})}\bigg[\log\frac{q(x_t \mid x_{t-1})}{p_\theta(x_t \mid x_{t+1})}\bigg]
-    ={}& D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big) \\
-    &- D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}, x_{t+1}) \,\Vert\, q(x_t \mid x_{t-1})\big)
-    \end{aligned}
-    $$
-
-    In print it is often $D_{\mathrm{KL}}\big(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\big)$. That takes
-    the mean over x_t as if x_{t+1} had not been made from it, and the terms then no longer add up to the bound.
-
-    It is a mean over two random variables, x_{t-1} and x_{t+1}, where `denoising_matching` has one.
-
-    Args:
-        x_prev: samples at t - 1, shape (batch, ...).
-        x_next: samples at t + 1, from the same paths.
-        step: the schedule at t.
-        step_next: the schedule at t + 1.
-        model: the reverse model, as ``model(x_next, step_next)``.
-
-    Returns:
-        Shape (batch,), summed over the data's dimensions.
-    """
-    between = bridge(x_prev, x_next, step, step_next)
-    back, on = reverse_model(x_next, step_next), forward.transition(x_prev, step)
-    return gaussian_kl(*between, *back) - gaussian_kl(*between, *on)
+# L_0: the probability of a pixel. ------------------------------------------------------------------------------------
 
 
 @equation(
@@ -424,18 +416,13 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
 
     Args:
         x_0: pixels on the grid of K values from -1 to 1, shape (batch, ...).
-        mean: broadcastable with ``x_0``.
-        var: above 0, broadcastable with ``x_0``.
-        bins: K, how many values a pixel can have, at least 2.
 
     Returns:
         Shape (batch,), summed over the data's dimensions.
-
-    Raises:
-        ValueError: when ``x_0`` leaves [-1, 1], ``var`` is not above 0 or ``bins`` is below 2.
     """
     half, off, std = 1 / (bins - 1), x_0 - mean, sqrt(var)
-    side = -abs(off)  # the bin and its mirror image are equally probable; this one is below the mean
+    # The bin and its mirror image are equally probable; this one is below.
+    side = -abs(off)
     upper, lower = log_ndtr((side + half) / std), log_ndtr((side - half) / std)
     edge = log_ndtr(where(x_0 < half - 1, off + half, half - off) / std)
     inside = upper + log(-expm1(lower - upper))
@@ -452,9 +439,6 @@ def mean_weight(var: Array) -> Array:
     $$
     w = \frac{1}{2\sigma_t^2}
     $$
-
-    Args:
-        var: $\sigma_t^2$, above 0.
     """
     return 1 / (2 * var)
 
@@ -466,25 +450,20 @@ def x0_weight(step: Step, var: Array) -> Array:
     $$
     w = \frac{1}{2\sigma_t^2}\,\frac{\bar\alpha_{t-1}\,\beta_t^2}{(1-\bar\alpha_t)^2}
     $$
-
-    Args:
-        step: the schedule at t.
-        var: $\sigma_t^2$, above 0.
     """
-    return mean_weight(var) * step.alpha_bar_prev * (step.beta / step.noise_var) ** 2
+    share = step.beta / step.noise_var
+    return mean_weight(var) * step.alpha_bar_prev * share**2
 
 
-@equation("Ho et al. 2020, Eq. 12", derived_from=[mean_weight, posterior.mean_from_noise], where={"step.alpha": "(0, 1]"})
+@equation(
+    "Ho et al. 2020, Eq. 12", derived_from=[mean_weight, posterior.mean_from_noise], where={"step.alpha": "(0, 1]"}
+)
 def noise_weight(step: Step, var: Array) -> Array:
     r"""The weight of $\lVert\epsilon - \hat\epsilon\rVert^2$ in L_{t-1}; `simple_loss` puts 1 in its place.
 
     $$
     w = \frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)}
     $$
-
-    Args:
-        step: the schedule at t; its alpha must be above 0.
-        var: $\sigma_t^2$, above 0.
     """
     return mean_weight(var) * step.beta**2 / (step.alpha * step.noise_var)
 
@@ -500,10 +479,6 @@ def score_weight(step: Step, var: Array) -> Array:
     $$
     w = \frac{1}{2\sigma_t^2}\,\frac{\beta_t^2}{\alpha_t}
     $$
-
-    Args:
-        step: the schedule at t; its alpha must be above 0.
-        var: $\sigma_t^2$, above 0.
     """
     return mean_weight(var) * step.beta**2 / step.alpha
 
@@ -515,12 +490,9 @@ def velocity_weight(step: Step, var: Array) -> Array:
     $$
     w = \frac{1}{2\sigma_t^2}\,\frac{\bar\alpha_{t-1}\,\beta_t^2}{1-\bar\alpha_t}
     $$
-
-    Args:
-        step: the schedule at t.
-        var: $\sigma_t^2$, above 0.
     """
-    return mean_weight(var) * step.alpha_bar_prev * step.beta**2 / step.noise_var
+    share = step.beta**2 / step.noise_var
+    return mean_weight(var) * step.alpha_bar_prev * share
 
 
 ERROR_WEIGHTS = {"noise": noise_weight, "x_0": x0_weight, "velocity": velocity_weight}
@@ -542,9 +514,10 @@ def snr_weight(step: Step) -> Array:
     The code brings the difference to one fraction, where no digits cancel.
 
     Args:
-        step: the schedule at t > 1; at t = 1 the ratio at t - 1 is infinite (an array gets ``inf``).
+        step: the schedule at t > 1; at t = 1 the ratio at t - 1 is infinite.
     """
-    return step.alpha_bar_prev * step.beta / (2 * step.noise_var_prev * step.noise_var)
+    fall = step.alpha_bar_prev * step.beta
+    return fall / (2 * step.noise_var_prev * step.noise_var)
 
 
 @equation("derived here", derived_from=[denoising_matching])
@@ -554,10 +527,6 @@ def best_variance(step: Step, mean_square_error: Array) -> Array:
     $$
     \sigma_t^2 = \tilde\beta_t + \frac{1}{d}\,\mathbb E\,\lVert\tilde\mu_t - \mu_\theta\rVert^2
     $$
-
-    Args:
-        step: the schedule at t.
-        mean_square_error: of the model's mean, the average over samples and coordinates, at least 0.
     """
     return posterior.variance(step) + mean_square_error
 
@@ -565,21 +534,13 @@ def best_variance(step: Step, mean_square_error: Array) -> Array:
 # What one trains on. -------------------------------------------------------------------------------------------------
 
 
-@equation(
-    "Ho et al. 2020, Eq. 14",
-    derived_from=[noise_weight],
-    require={"noise and noise_hat must have one shape": "shape(noise) == shape(noise_hat)"},
-)
+@equation("Ho et al. 2020, Eq. 14", derived_from=[noise_weight], shapes="noise (...), noise_hat (...)")
 def simple_loss(noise: Array, noise_hat: Array) -> Array:
     r"""The loss of DDPM: the bound with every weight set to 1.
 
     $$
     L_{\mathrm{simple}} = \lVert\epsilon - \epsilon_\theta(x_t, t)\rVert^2
     $$
-
-    Args:
-        noise: the noise that was added, shape (batch, ...).
-        noise_hat: the prediction, in the same shape.
 
     Returns:
         Shape (batch,), summed over the data's dimensions, not averaged.
@@ -595,10 +556,13 @@ def hybrid_loss(simple: Array, bound: Array, weight: Array = 0.001) -> Array:
     L_{\mathrm{hybrid}} = L_{\mathrm{simple}} + \lambda\,L_{\mathrm{vlb}}
     $$
 
+    The published weight, 0.001, multiplies the sum of the bound over all t. One term, at a t that is drawn evenly from
+    1..T, estimates that sum only when it is multiplied by T: hand over T times the term, or the variance is trained T
+    times too weakly. Terms at a t drawn with probability p_t are divided by p_t.
+
     Args:
-        simple: `simple_loss`.
-        bound: a term of the bound, such as `denoising_matching`, with the model's mean held fixed (``detach()``).
-        weight: $\lambda$.
+        bound: the bound or an estimate of it, such as T times `denoising_matching`, with the model's mean held fixed
+            (``detach()``).
     """
     return simple + weight * bound
 
@@ -619,9 +583,6 @@ def importance_weights(losses: Array) -> Array:
 
     A loss drawn so has to be divided by $T p_t$ for its mean to stay the same.
 
-    Args:
-        losses: the last few losses of every t, shape (T, history).
-
     Returns:
         Shape (T,), summing to 1.
     """
@@ -632,14 +593,13 @@ def importance_weights(losses: Array) -> Array:
 @equation(
     "Hang et al. 2023, Min-SNR weighting",
     derived_from=[forward.snr, x0_weight, noise_weight, velocity_weight],
-    where={"gamma": "(0, inf)"},
     require={
         "step.alpha_bar must be above 0 for noise: predict x_0 or the velocity": "predicts != 'noise'"
         " or (step.alpha_bar > 0)"
     },
     unproved="cases",
 )
-def min_snr_weight(step: Step, gamma: float = 5.0, predicts: str = "noise") -> Array:
+def min_snr_weight(step: Step, snr_cap: float = 5.0, predicts: str = "noise") -> Array:
     r"""A weight that keeps the nearly clean times from ruling the training: the ratio as weight of x_0, but capped.
 
     $$
@@ -648,12 +608,11 @@ def min_snr_weight(step: Step, gamma: float = 5.0, predicts: str = "noise") -> A
     $$
 
     Args:
-        step: the schedule at t.
-        gamma: the cap, above 0.
         predicts: whose squared error is weighted: "noise", "x_0" or "velocity".
     """
     ratio = forward.snr(step)
-    return minimum(ratio, gamma) / {"x_0": 1.0, "noise": ratio, "velocity": ratio + 1}[predicts]
+    over = {"x_0": 1.0, "noise": ratio, "velocity": ratio + 1}
+    return minimum(ratio, snr_cap) / over[predicts]
 
 
 # Su's way: two noises. -----------------------------------------------------------------------------------------------
@@ -666,12 +625,6 @@ def two_noise_sample(x_0: Array, noise_prev: Array, noise_t: Array, step: Step) 
     $$
     x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{\alpha_t\,(1-\bar\alpha_{t-1})}\,\epsilon_{t-1} + \sqrt{\beta_t}\,\epsilon_t
     $$
-
-    Args:
-        x_0: clean samples, any shape.
-        noise_prev: the noise of the jump, standard normal.
-        noise_t: the noise of the step, standard normal and independent.
-        step: the schedule at t.
     """
     old = sqrt(step.alpha * step.noise_var_prev) * noise_prev
     return sqrt(step.alpha_bar) * x_0 + old + sqrt(step.beta) * noise_t
@@ -688,13 +641,9 @@ def rotate_noise(noise_prev: Array, noise_t: Array, step: Step) -> tuple[Array, 
     $$
 
     A rotation (with a reflection), so the new noises are standard normal and independent as well.
-
-    Args:
-        noise_prev: the noise of the jump to t - 1.
-        noise_t: the noise of the step to t.
-        step: the schedule at t.
     """
-    cos, sin = sqrt(step.alpha * step.noise_var_prev / step.noise_var), sqrt(step.beta / step.noise_var)
+    cos = sqrt(step.alpha * step.noise_var_prev / step.noise_var)
+    sin = sqrt(step.beta / step.noise_var)
     return cos * noise_prev + sin * noise_t, sin * noise_prev - cos * noise_t
 
 
@@ -705,13 +654,9 @@ def two_noise_target(noise: Array, unseen: Array, step: Step) -> Array:
     $$
     \epsilon_t = \frac{\sqrt{\beta_t}\,\epsilon - \sqrt{\alpha_t\,(1-\bar\alpha_{t-1})}\,\omega}{\sqrt{1-\bar\alpha_t}}
     $$
-
-    Args:
-        noise: $\epsilon$, the noise in x_t.
-        unseen: $\omega$, of which x_t holds nothing, so that no network can predict it.
-        step: the schedule at t.
     """
-    return (sqrt(step.beta) * noise - sqrt(step.alpha * step.noise_var_prev) * unseen) / sqrt(step.noise_var)
+    old = sqrt(step.alpha * step.noise_var_prev) * unseen
+    return (sqrt(step.beta) * noise - old) / sqrt(step.noise_var)
 
 
 @equation("derived here", derived_from=[two_noise_target])
@@ -723,10 +668,6 @@ def two_noise_constant(step: Step, dims: Array) -> Array:
     - \mathbb E\,\Big\lVert\sqrt{\tfrac{\beta_t}{1-\bar\alpha_t}}\,\epsilon - f\Big\rVert^2
     = d\,\frac{\alpha_t\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}
     $$
-
-    Args:
-        step: the schedule at t.
-        dims: d, the number of coordinates.
     """
     return dims * step.alpha * step.noise_var_prev / step.noise_var
 
@@ -742,10 +683,6 @@ def su_weight(step: Step, var: Array) -> Array:
     $$
     w = \frac{\big(\beta_t^{\mathrm S}\big)^4}{2\,\big(\bar\beta_t^{\mathrm S}\big)^2\,\big(\alpha_t^{\mathrm S}\big)^2\,\sigma_t^2}
     $$
-
-    Args:
-        step: the schedule at t; its alpha must be above 0.
-        var: $\sigma_t^2$, above 0.
     """
     su = forward.su_coefficients(step)
     return su.beta**4 / (2 * su.beta_bar**2 * su.alpha**2 * var)
@@ -767,7 +704,6 @@ def diffusion_loss(square_errors: Array, schedule: Schedule) -> Array:
 
     Args:
         square_errors: the mean squared norm of the error at t = 2..T, shape (T - 1, ...).
-        schedule: T steps.
 
     Returns:
         Shape (...).
@@ -790,20 +726,14 @@ def diffusion_loss_continuous(square_error: Callable[[float], float], snr_min: f
     = \frac{1}{2}\int_{\mathrm{SNR}_{\min}}^{\mathrm{SNR}_{\max}} \mathbb E\,\lVert x_0 - \hat x_0\rVert^2\,d\mathrm{SNR}
     $$
 
-    Args:
-        square_error: the mean squared norm of the error, as a function of the signal-to-noise ratio.
-        snr_min: the ratio at the noisy end, above 0.
-        snr_max: the ratio at the clean end, at least ``snr_min``.
+    The code integrates over the logarithm of the ratio, in which schedules move evenly.
     """
-    # In the logarithm of the ratio, in which schedules move evenly.
-    return integrate.quad(
-        lambda log_ratio: math.exp(log_ratio) * square_error(math.exp(log_ratio)) / 2,
-        math.log(snr_min),
-        math.log(snr_max),
-        epsabs=1e-12,
-        epsrel=1e-12,
-        limit=500,
-    )[0]
+
+    def height(log_ratio: float) -> float:
+        return math.exp(log_ratio) * square_error(math.exp(log_ratio)) / 2
+
+    ends = math.log(snr_min), math.log(snr_max)
+    return integrate.quad(height, *ends, epsabs=0, epsrel=1e-12, limit=500)[0]
 
 
 # From nats to bits per dimension. ------------------------------------------------------------------------------------
@@ -826,9 +756,7 @@ def dequantize(pixels: Array, uniform: Array, levels: Array) -> Array:
     probability of the bin.
 
     Args:
-        pixels: 0..K-1, any shape.
-        u: uniform in [0, 1), in the same shape.
-        levels: K, such as 256.
+        pixels: whole numbers from 0 to K - 1, any shape.
     """
     return 2 * (pixels + uniform) / levels - 1
 
@@ -847,11 +775,11 @@ def bits_per_dim(nats: Array, dims: int, levels: int | None = None) -> Array:
     coordinate. For K = 256 this adds 7 bits.
 
     Args:
-        nats: minus the log-likelihood of one example, or a bound on it.
         dims: d, how many coordinates an example has (32 x 32 x 3 = 3072 for CIFAR-10).
         levels: K, if ``nats`` is of a density; None if it is of a probability.
     """
-    return nats / (dims * math.log(2)) + (0 if levels is None else math.log2(levels / 2))
+    bin_bits = 0.0 if levels is None else math.log2(levels / 2)
+    return nats / (dims * math.log(2)) + bin_bits
 
 
 # The bound of a real model. ------------------------------------------------------------------------------------------
@@ -860,7 +788,13 @@ def bits_per_dim(nats: Array, dims: int, levels: int | None = None) -> Array:
 @equation(
     "Ho et al. 2020, Eq. 5",
     derived_from=[prior_matching, denoising_matching, decoder_log_prob],
-    where={"variance": ("beta", "posterior"), "x_0": "[-inf, inf]"},
+    where={"variance": ("beta", "posterior")},
+    require={
+        "x_0 must lie in [-1, 1] where pixels have bins": "bins is None or abs(x_0) <= 1",
+        "alpha_bar of schedule must be above 0 for noise: predict x_0 or the velocity": "predicts != 'noise'"
+        " or schedule.steps.alpha_bar > 0",
+        "variance must be beta for a schedule of one step": "variance == 'beta' or schedule.T > 1",
+    },
     unproved="steps",
 )
 def vlb_terms(
@@ -882,30 +816,27 @@ def vlb_terms(
 
     Args:
         model: the network, called as ``model(x_t, t)`` with t of shape (batch,), as in the chapter on training.
-        x_0: clean samples, shape (batch, ...), as an array or a tensor.
-        schedule: T steps.
-        rng: a generator of the library of ``x_0``, on its device; gives the noise of t = 1, then of t = 2, and so on.
-        predicts: what the model answers: "noise", "x_0" or "velocity".
+        rng: of the library of ``x_0`` and on its device; gives the noise of t = 1, then of t = 2, and so on.
         variance: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior"; as that is 0 at t = 1, it is
-            then taken from t = 2, as the released code of DDPM does.
-        clip: if given, the predicted x_0 is clipped to [-clip, clip], as in the released code.
-        bins: how many values a pixel has, for `decoder_log_prob`; None for data with a density.
+            then taken from t = 2, as in the released code of DDPM.
+        clip: the predicted x_0 is clipped to [-clip, clip], as in the released code; None for no clipping.
+        bins: K, how many values a pixel can have, for `decoder_log_prob`; None for data with a density.
 
     Returns:
         L_0..L_T in nats, shape (T + 1, batch). Its sum over the first axis, in the mean over the noise, is the bound.
     """
+    last = partial(decoder_log_prob, bins=bins) if bins else gaussian_log_prob
     terms = []
     for t, step in enumerate(schedule, start=1):
         x_t = forward.diffuse(x_0, standard_normal(x_0, rng), step)
-        x_0_hat = forward.PREDICTIONS[predicts].x_0(x_t, model(x_t, times_like(t, x_0)), step)
-        mean = posterior.mean(x_t, x_0_hat if clip is None else clipped(x_0_hat, -clip, clip), step)
-        var = step.beta if variance == "beta" else posterior.variance(schedule[max(t, min(2, schedule.T))])
-        terms.append(_term(x_t, x_0, mean, var, step, bins))
-    return stack([*terms, prior_matching(x_0, schedule[schedule.T])])
-
-
-def _term(x_t: Array, x_0: Array, mean: Array, var: Array, step: Step, bins: int | None) -> Array:
-    """L_{t-1}: a divergence, and at t = 1 a likelihood."""
-    if step.noise_var_prev > 0:
-        return denoising_matching(x_t, x_0, mean, var, step)
-    return -gaussian_log_prob(x_0, mean, var) if bins is None else -decoder_log_prob(x_0, mean, var, bins)
+        answer = model(x_t, times_like(t, x_0))
+        guess = forward.PREDICTIONS[predicts].x_0(x_t, answer, step)
+        guess = guess if clip is None else clipped(guess, -clip, clip)
+        mean, var = posterior.mean(x_t, guess, step), step.beta
+        if variance == "posterior":
+            var = posterior.variance(schedule[max(t, 2)])
+        if t > 1:
+            terms.append(denoising_matching(x_t, x_0, mean, var, step))
+        else:
+            terms.append(-last(x_0, mean, var))
+    return stack([*terms, prior_matching(x_0, step)])

@@ -156,7 +156,16 @@ def equation(
         call.__doc__ = _with_arguments(function.__doc__ or "", known, shapes)
         _loads[function] = function.__globals__.get("__spec__")
         reason = UNPROVED[unproved] if unproved else None
-        registry[name] = Equation(call, source, origins, formula[1].strip() if formula else "", place, tuple(known), door.read_shapes(shapes), reason)
+        registry[name] = Equation(
+            call,
+            source,
+            origins,
+            formula[1].strip() if formula else "",
+            place,
+            tuple(known),
+            door.read_shapes(shapes),
+            reason,
+        )
         return call  # type: ignore[return-value]
 
     return register
@@ -182,7 +191,8 @@ def find(what: str | Callable[..., Any]) -> Equation:
 def described(argument: door.Argument, shapes: str = "") -> str:
     """An argument in one line: what its letter means, and what it may be here."""
     letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
-    parts = [letter.meaning, f"shape {shape[1]}" if shape and "shape" not in letter.meaning else "", *argument.allowed()]
+    meaning = letter.meaning.replace(", any shape", "") if shape else letter.meaning
+    parts = [meaning, f"shape {shape[1]}" if shape and "shape" not in meaning else "", *argument.allowed()]
     return "; ".join(filter(None, parts))
 
 
@@ -190,7 +200,7 @@ def _with_arguments(text: str, known: Iterable[door.Argument], shapes: str) -> s
     """The docstring with a line for every argument: its own where it has one, else that of the letter."""
     text = inspect.cleandoc(text)
     head, found, tail = text.partition("\nArgs:\n")
-    own, rest = re.match(r"((?:    .*\n?|\n(?=    ))*)(.*)", tail, re.DOTALL).groups() if found else ("", "")  # type: ignore[union-attr]
+    own, rest = re.match(r"((?:    [^\n]*\n?|\n(?=    ))*)(.*)", tail, re.DOTALL).groups() if found else ("", "")  # type: ignore[union-attr]
     if not found:  # before the first other section
         parts = re.split(r"(?m)^(?=(?:Returns|Raises|Yields):$)", text, maxsplit=1)
         head, rest = parts[0].rstrip("\n") + "\n", parts[1] if len(parts) > 1 else ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,4 +26,14 @@ def write(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
     except OSError as problem:
         raise OSError(f"{path} could not be written ({problem}); what was saved before is kept") from problem
     finally:
-        begun.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that cannot be written to, this fails too
+            begun.unlink(missing_ok=True)
+
+
+@contextmanager
+def optional() -> Iterator[None]:
+    """For files that nothing depends on, such as caches and pictures: one that cannot be written is only reported."""
+    try:
+        yield
+    except OSError as problem:
+        print(f"tinyddpm: {problem}", file=sys.stderr)

@@ -16,7 +16,7 @@ import array_api_compat
 import numpy as np
 
 from .arrays import Array, exp, expm1, is_tensor, log, log1p, sqrt, to_numpy
-from .door import bare, check_name
+from .door import check_name
 from .equation import equation
 from .letters import Gaussian as Gaussian
 from .letters import Step as Step
@@ -259,6 +259,9 @@ def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedul
     $$
     \beta_t = \beta_1 + \frac{t-1}{T-1}\,(\beta_T - \beta_1)
     $$
+
+    The betas are made for T = 1000, where alpha_bar ends at 4e-5. With T = 10 the same ones end at 0.904: x_T is mostly x_0
+    then, and no noise to begin sampling from. With fewer steps, take larger betas, or `respace` the long schedule.
     """
     return Schedule(np.linspace(beta_1, beta_T, T))
 
@@ -486,9 +489,9 @@ class Prediction(NamedTuple):
 
 
 PREDICTIONS = {
-    "noise": Prediction(lambda x_0, noise, step: noise, bare(predict_x0)),
+    "noise": Prediction(lambda x_0, noise, step: noise, predict_x0),
     "x_0": Prediction(lambda x_0, noise, step: x_0, lambda x_t, x_0, step: x_0),
-    "velocity": Prediction(bare(velocity), bare(x0_from_velocity)),
+    "velocity": Prediction(velocity, x0_from_velocity),
 }
 """Every prediction, by name: ``target(x_0, noise, step)`` and ``x_0(x_t, answer, step)``."""
 
@@ -573,10 +576,17 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> Schedule
     \beta_t = \min\Big(1 - \frac{f(t)}{f(t-1)},\ \beta_{\max}\Big), \qquad
     f(t) = \cos^2\Big(\frac{t/T + s}{1 + s}\cdot\frac{\pi}{2}\Big)
     $$
+
+    With $a$ and $b$ the angles at t and t - 1 and $m$ half-way between them, the code uses
+    $1 - \cos^2 a / \cos^2 b = 2 \sin m \cos m\,\sin(a - b)/\cos^2 b$, where no digits cancel. A cosine is taken as the sine
+    of what is missing to a right angle, which is exact where it comes near 0.
     """
-    angle = (np.arange(T + 1) / T + s) / (1 + s) * math.pi / 2
-    f = np.cos(angle) ** 2
-    return Schedule(np.minimum(1 - f[1:] / f[:-1], beta_max))
+    turn, t = math.pi / 2 / (1 + s), np.arange(1, T + 1)
+    sin_m = np.sin(turn * ((t - 0.5) / T + s))
+    cos_m = np.sin(turn * ((T - t + 0.5) / T))
+    cos_b = np.sin(turn * ((T - t + 1) / T))
+    beta = 2 * sin_m * cos_m * np.sin(turn / T) / cos_b**2
+    return Schedule(np.minimum(beta, beta_max))
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -624,11 +634,15 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
     \frac{\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_T}}{\sqrt{\bar\alpha_1} - \sqrt{\bar\alpha_T}}
     $$
 
-    The first step stays as it is and the last beta becomes 1.
+    The first step stays as it is and the last beta becomes 1. The code works with the falls of the square root from
+    one t to the next, and sums them from the end, so that nothing is lost where they are small.
     """
-    root = sqrt(schedule.steps.alpha_bar)
-    scaled = root[0] * (root - root[-1]) / (root[0] - root[-1])
-    return Schedule.from_alpha_bar(scaled**2)
+    beta, alpha, _, kept, *_ = schedule.steps
+    fall = (sqrt(kept) * beta / (1 + sqrt(alpha)))[1:]  # from t - 1 to t
+    left = np.append(np.cumsum(fall[::-1])[::-1], 0.0)  # from t to T
+    lost = fall * (left[:-1] + left[1:]) / left[:-1] ** 2
+    rest = (left[1:] / left[:-1]) ** 2
+    return Schedule(np.append(beta[0], lost), np.append(alpha[0], rest))
 
 
 @equation(
@@ -646,10 +660,13 @@ def respace(schedule: Schedule, taus: Sequence[int]) -> Schedule:
     $$
     \beta_i = 1 - \frac{\bar\alpha_{\tau_i}}{\bar\alpha_{\tau_{i-1}}}, \qquad \bar\alpha_{\tau_0} = 1
     $$
+
+    The code sums the logarithms of the alphas between two times, so that no digits cancel where they are near 1.
     """
-    kept = np.append(1.0, schedule.steps.alpha_bar[np.asarray(taus) - 1])
-    ratio = kept[1:] / kept[:-1]
-    return Schedule(1 - ratio, alpha=ratio)
+    last, starts = taus[-1], np.append(0, taus[:-1])
+    falls = np.add.reduceat(log1p(-schedule.beta[:last]), starts)
+    kept = np.multiply.reduceat(schedule.steps.alpha[:last], starts)
+    return Schedule(-expm1(falls), alpha=kept)
 
 
 # The same numbers in other papers' letters, and back. ----------------------------------------------------------------

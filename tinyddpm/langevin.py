@@ -5,21 +5,21 @@ work where the density is zero almost everywhere; and in the limit of small step
 equation, which can be run backwards with the score alone, with fresh noise or with none.
 
 Time is a number on any clock. `rate` is then how fast the integrated noise B grows on it, and drifts are called as
-``drift(x, time)``. The book's own clock is B itself, where the rate is 1, alpha_bar is $e^{-B}$, and the exact score of the
-running example is ``data.diffuse(Step.from_log_alpha_bar(-B)).score(x)``. Samples have shape (..., d).
+``drift_field(x, time)``. The book's own clock is B itself, where the rate is 1, alpha_bar is $e^{-B}$, and the exact score
+of the running example is ``data.diffuse(Step.from_log_alpha_bar(-B)).score(x)``. Samples have shape (..., d).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import TypeAlias
 
-import array_api_compat
 import numpy as np
 
 from . import forward, posterior
-from .arrays import Array, convert, exp, gradient, sqrt, stack, to_numpy, where
+from .arrays import Array, convert, exp, gradient, joined, sqrt, stack, standard_normal, sums_so_far, to_numpy, where
 from .door import check_finite, check_shape
 from .equation import equation
 from .forward import Step
@@ -28,7 +28,7 @@ Field: TypeAlias = Callable[[Array], Array]
 """An arrow at every point, such as a score: ``field(x)`` has the shape of x."""
 
 Drift: TypeAlias = Callable[[Array, float], Array]
-"""A field that changes in time: ``drift(x, time)`` has the shape of x."""
+"""A field that changes in time: ``drift_field(x, time)`` has the shape of x."""
 
 
 MONOTONE = {
@@ -52,10 +52,6 @@ def score(log_prob: Callable[[Array], Array], x: Array) -> Array:
     The constant that makes a density sum to 1 drops out. A statistician's score is the gradient with respect to the
     parameters instead; for a mean the two differ by their sign alone, since only $x - \mu$ enters.
 
-    Args:
-        log_prob: takes samples as torch tensors, gives a log-density for each.
-        x: samples, floating point, shape (..., d), NumPy or torch.
-
     Returns:
         In the shape and library of ``x``.
     """
@@ -69,65 +65,8 @@ def gaussian_score(x: Array, mean: Array, var: Array) -> Array:
     $$
     \nabla_x \log \mathcal N(x;\ \mu,\ \sigma^2 I) = \frac{\mu - x}{\sigma^2}
     $$
-
-    Args:
-        x: any shape.
-        mean: broadcastable with ``x``.
-        var: variance, above 0.
     """
     return (mean - x) / var
-
-
-@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[gaussian_score, forward.marginal])
-def score_from_noise(noise: Array, step: Step) -> Array:
-    r"""The score at a noisy sample, from the noise in it: the same arrow turned round, in another unit.
-
-    $$
-    \nabla_{x_t}\!\log q(x_t) = -\frac{\epsilon}{\sqrt{1-\bar\alpha_t}}
-    $$
-
-    With the noise itself it is the score of q(x_t given x_0); with the best guess of it, that of q(x_t).
-
-    Args:
-        noise: the noise in x_t, or a prediction, any shape.
-        step: the schedule at t.
-    """
-    return -noise / sqrt(step.noise_var)
-
-
-@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[score_from_noise])
-def noise_from_score(score: Array, step: Step) -> Array:
-    r"""The noise in a noisy sample, from the score at it.
-
-    $$
-    \epsilon = -\sqrt{1-\bar\alpha_t}\,\nabla_{x_t}\!\log q(x_t)
-    $$
-
-    Args:
-        score: the score at x_t, or a prediction, any shape.
-        step: the schedule at t.
-    """
-    return -sqrt(step.noise_var) * score
-
-
-@equation(
-    "Efron 2011, Sec. 1; Luo 2022, Three Equivalent Interpretations",
-    derived_from=[forward.marginal, score_from_noise, forward.predict_x0],
-    where={"step.alpha_bar": "(0, 1]"},
-)
-def tweedie(x_t: Array, score: Array, step: Step) -> Array:
-    r"""Tweedie's formula: the score of the noisy samples is all that the best guess of x_0 needs.
-
-    $$
-    \hat x_0 = \frac{x_t + (1-\bar\alpha_t)\,\nabla_{x_t}\!\log q(x_t)}{\sqrt{\bar\alpha_t}}
-    $$
-
-    Args:
-        x_t: noisy sample, any shape.
-        score: the score of q(x_t) at ``x_t``, or a prediction, broadcastable with ``x_t``.
-        step: the schedule at t; its alpha_bar must be above 0.
-    """
-    return (x_t + step.noise_var * score) / sqrt(step.alpha_bar)
 
 
 # Langevin dynamics. --------------------------------------------------------------------------------------------------
@@ -142,18 +81,15 @@ def langevin_step(x: Array, score: Array, step_size: Array, z: Array) -> Array:
     $$
 
     The score-SDE paper's step size is half of this one: it writes $\epsilon$ and $\sqrt{2\epsilon}$.
-
-    Args:
-        x: where it is, any shape.
-        score: the score at ``x``, broadcastable with it.
-        step_size: $\delta$, the variance of the noise that a step adds, at least 0.
-        z: fresh standard normal noise, broadcastable with ``x``.
     """
     return x + step_size / 2 * score + sqrt(step_size) * z
 
 
 @equation(
-    "Song & Ermon 2019, Eq. 4", derived_from=[langevin_step], shapes="x (..., d)", unproved="steps"
+    "Song & Ermon 2019, Eq. 4",
+    derived_from=[langevin_step],
+    shapes="x (..., d), step_size ()",
+    unproved="steps",
 )
 def langevin(score_field: Field, x: Array, step_size: float, steps: int, rng: np.random.Generator) -> Array:
     r"""Langevin dynamics: after many small steps the samples come from p, wherever they began, if they can get about.
@@ -163,11 +99,8 @@ def langevin(score_field: Field, x: Array, step_size: float, steps: int, rng: np
     $$
 
     Args:
-        score: the score of p, called as ``score(x)``.
         x: where the samples begin, shape (..., d).
-        step_size: $\delta$, at least 0.
-        steps: n, at least 0.
-        rng: gives one z for each step.
+        rng: a generator of NumPy, or of torch for tensors; gives one z for each step.
 
     Returns:
         Where they are after n steps.
@@ -176,8 +109,8 @@ def langevin(score_field: Field, x: Array, step_size: float, steps: int, rng: np
         ValueError: when they have run off to infinity, as they do where the step is too large.
     """
     for _ in range(steps):
-        x = langevin_step(x, score_field(x), step_size, convert(rng.standard_normal(tuple(x.shape)), like=x))
-    return check_finite(f"the samples: a step_size of {step_size!r} is too large for this score", x)
+        x = langevin_step(x, score_field(x), step_size, standard_normal(x, rng))
+    return check_finite(f"x; a step_size of {step_size} is too large", x)
 
 
 @equation(
@@ -193,47 +126,10 @@ def stationary_variance(step_size: Array, var: Array) -> Array:
     $$
 
     Args:
-        step_size: $\delta$, at least 0, and below $4\sigma^2$: beyond that the chain runs off to infinity.
+        step_size: $\delta$, below $4\sigma^2$: from there on the chain runs off to infinity.
         var: the target's variance, above 0.
     """
     return var / (1 - step_size / (4 * var))
-
-
-@equation("derived here", derived_from=[langevin_step, gaussian_score])
-def forward_as_langevin(x: Array, step_size: Array, z: Array) -> Array:
-    r"""Langevin dynamics whose target is $\mathcal N(0, I)$: almost the forward step, with $\beta$ for $\delta$.
-
-    $$
-    x' = \Big(1 - \frac{\delta}{2}\Big)\,x + \sqrt{\delta}\,z, \qquad
-    1 - \frac{\delta}{2} = \sqrt{1-\delta} + O(\delta^2)
-    $$
-
-    Args:
-        x: any shape.
-        step_size: $\delta$, at least 0.
-        z: fresh standard normal noise, broadcastable with ``x``.
-    """
-    return langevin_step(x, gaussian_score(x, mean=0, var=1), step_size, z)
-
-
-@equation(
-    "derived here", derived_from=[forward_as_langevin, forward.diffuse_once], where={"step_size": "[0, 1]"}
-)
-def langevin_gap(x: Array, step_size: Array) -> Array:
-    r"""How far Langevin dynamics on $\mathcal N(0, I)$ is ahead of the forward step with $\beta = \delta$ and the same noise.
-
-    $$
-    \Delta = \Big(1 - \frac{\delta}{2} - \sqrt{1-\delta}\Big)\,x
-    = \frac{\delta^2\,x}{4\,\big(1 - \delta/2 + \sqrt{1-\delta}\big)}
-    $$
-
-    The denominator lies between 2 and 8, so the gap is between $\delta^2/8$ and $\delta^2/2$ times x.
-
-    Args:
-        x: any shape.
-        step_size: $\delta$, in [0, 1].
-    """
-    return step_size**2 * x / (4 * (1 - step_size / 2 + sqrt(1 - step_size)))
 
 
 @equation(
@@ -252,161 +148,38 @@ def minibatch_score(prior_score: Array, likelihood_scores: Array, total: Array) 
     $$
 
     In the place of the score in a Langevin step it gives stochastic gradient Langevin dynamics.
-
-    Args:
-        prior_score: the gradient of log p(theta), any shape.
-        likelihood_scores: that of log p(x_i given theta), for each observation drawn, stacked, shape (n, ...).
-        total: N, how many observations there are.
     """
-    return prior_score + total / likelihood_scores.shape[0] * likelihood_scores.sum(0)
+    n = likelihood_scores.shape[0]
+    return prior_score + total / n * likelihood_scores.sum(0)
 
 
-# How a score is learned. ---------------------------------------------------------------------------------------------
-
-
-@equation(
-    "Hyvarinen 2005, Eq. 2", derived_from=[score], shapes="score_hat (..., d), score (..., d)", unproved="arrays"
-)
-def explicit_score_matching(score_hat: Array, score: Array) -> Array:
-    r"""What one would like to make small: the distance of the answers to the true scores.
+@equation("derived here", derived_from=[langevin_step, gaussian_score])
+def forward_as_langevin(x: Array, step_size: Array, z: Array) -> Array:
+    r"""Langevin dynamics whose target is $\mathcal N(0, I)$: almost the forward step, with $\beta$ for $\delta$.
 
     $$
-    J_{\mathrm{ESM}} = \frac{1}{2}\,\big\lVert s_\theta(x) - \nabla_x \log p(x) \big\rVert^2
+    x' = \Big(1 - \frac{\delta}{2}\Big)\,x + \sqrt{\delta}\,z, \qquad
+    1 - \frac{\delta}{2} = \sqrt{1-\delta} + O(\delta^2)
     $$
-
-    Args:
-        score_hat: the model's answer $s_\theta(x)$ at samples of p, shape (..., d).
-        score: the true score there.
-
-    Returns:
-        One number a sample, shape (...): the mean over samples is the loss.
     """
-    return ((score_hat - score) ** 2).sum(-1) / 2
+    return langevin_step(x, gaussian_score(x, mean=0, var=1), step_size, z)
 
 
-@equation(
-    "Hyvarinen 2005, Eq. 3; Song & Ermon 2019, Eq. 1",
-    derived_from=[explicit_score_matching],
-    shapes="score_hat (..., d), divergence (...)",
-    unproved="arrays",
-)
-def implicit_score_matching(score_hat: Array, divergence: Array) -> Array:
-    r"""The same on average, up to a constant, without the true score: integration by parts has moved the gradient.
+@equation("derived here", derived_from=[forward_as_langevin, forward.diffuse_once], where={"step_size": "[0, 1]"})
+def langevin_gap(x: Array, step_size: Array) -> Array:
+    r"""How far Langevin dynamics on $\mathcal N(0, I)$ is ahead of the forward step with $\beta = \delta$ and the same noise.
 
     $$
-    J_{\mathrm{ISM}} = \nabla \cdot s_\theta(x) + \frac{1}{2}\,\lVert s_\theta(x) \rVert^2
+    \Delta = \Big(1 - \frac{\delta}{2} - \sqrt{1-\delta}\Big)\,x
+    = \frac{\delta^2\,x}{4\,\big(1 - \delta/2 + \sqrt{1-\delta}\big)}
     $$
 
-    Args:
-        score_hat: the model's answer $s_\theta(x)$ at samples of p, shape (..., d).
-        divergence: that of $s_\theta$ there, from `divergence` or `hutchinson`, shape (...).
+    The denominator lies between 2 and 8, so the gap is between $\delta^2/8$ and $\delta^2/2$ times x.
     """
-    return divergence + (score_hat**2).sum(-1) / 2
+    return step_size**2 * x / (4 * (1 - step_size / 2 + sqrt(1 - step_size)))
 
 
-@equation(
-    "Vincent 2011, denoising score matching; Song & Ermon 2019, Eq. 2",
-    derived_from=[explicit_score_matching, gaussian_score],
-    shapes="score_hat (..., d), x (..., d)",
-    unproved="arrays",
-)
-def denoising_score_matching(score_hat: Array, x: Array, mean: Array, var: Array) -> Array:
-    r"""The same on average, up to a constant, for samples with noise in them: the target is the score of the noise.
-
-    $$
-    J_{\mathrm{DSM}} = \frac{1}{2}\,\Big\lVert s_\theta(x) - \frac{\mu - x}{\sigma^2} \Big\rVert^2, \qquad
-    x \sim \mathcal N(\mu, \sigma^2 I)
-    $$
-
-    With ``*forward.marginal(x_0, step)`` for mean and variance it is DDPM's loss, over $2\,(1-\bar\alpha_t)$.
-
-    Args:
-        score_hat: the model's answer $s_\theta(x)$ at noisy samples, shape (..., d).
-        x: the noisy samples.
-        mean: the clean ones, scaled as in x.
-        var: the variance of the noise, above 0.
-    """
-    return explicit_score_matching(score_hat, gaussian_score(x, mean, var))
-
-
-@equation(
-    "Song et al. 2021, Eq. 40; Song & Ermon 2019, Eq. 3", shapes="x (..., d), probe (..., d)", unproved="function"
-)
-def hutchinson(field: Field, x: Array, probe: Array) -> Array:
-    r"""The divergence of a field, guessed along one direction at the price of one gradient: right on average.
-
-    $$
-    \nabla \cdot f(x) \approx v^\top\,\frac{\partial f}{\partial x}\,v, \qquad \mathbb E[v\,v^\top] = I
-    $$
-
-    Args:
-        field: f, takes samples as torch tensors; each arrow depends on its own sample alone.
-        x: samples, floating point, shape (..., d), NumPy or torch.
-        v: random signs, or standard normal noise, in the shape of ``x``.
-
-    Returns:
-        One number a sample, shape (...).
-    """
-    return (probe * gradient(field, x, probe)).sum(-1)
-
-
-@equation("Song et al. 2021, Sec. 4.3", derived_from=[hutchinson], shapes="x (..., d)", unproved="function")
-def divergence(field: Field, x: Array) -> Array:
-    r"""The divergence of a field, exactly: along every axis in turn, at the price of d gradients.
-
-    $$
-    \nabla \cdot f(x) = \sum_{i=1}^d \frac{\partial f_i}{\partial x_i}
-    $$
-
-    Args:
-        field: f, takes samples as torch tensors; each arrow depends on its own sample alone.
-        x: samples, floating point, shape (..., d), NumPy or torch.
-
-    Returns:
-        One number a sample, shape (...).
-    """
-    return sum(hutchinson(field, x, axis + 0 * x) for axis in convert(np.eye(x.shape[-1]), like=x))
-
-
-# Many sizes of noise. ------------------------------------------------------------------------------------------------
-
-
-@equation(
-    "Song & Ermon 2019, Alg. 1",
-    derived_from=[langevin, denoising_score_matching],
-    require={"variances must fall": "variances[1:] < variances[:-1]"},
-    shapes="x (..., d), variances (L)",
-    unproved="steps",
-)
-def annealed_langevin(
-    score_field: Callable[[Array, float], Array],
-    x: Array,
-    variances: Sequence[float],
-    step_size: float,
-    steps: int,
-    rng: np.random.Generator,
-) -> Array:
-    r"""Langevin dynamics on ever less noisy data: large noise joins the modes, small noise sharpens them.
-
-    $$
-    x \leftarrow x + \frac{\delta_i}{2}\,\nabla_x \log p_{\sigma_i}(x) + \sqrt{\delta_i}\,z, \qquad
-    \delta_i = \delta\,\frac{\sigma_i^2}{\sigma_L^2}, \qquad n \text{ times for each } i = 1, \dots, L
-    $$
-
-    Args:
-        score: the score of data with noise of a variance on it, called as ``score(x, var)``.
-        x: where the samples begin, shape (..., d), about as wide as the largest noise.
-        variances: $\sigma_1^2$ to $\sigma_L^2$, falling, above 0.
-        step_size: $\delta$, that of the last level, at least 0.
-        steps: n, for each level.
-        rng: gives one z for each step.
-    """
-    for var in variances.tolist():
-        x = langevin(lambda x, var=var: score_field(x, var), x, step_size * var / variances[-1], steps, rng)
-    return x
-
-
-# Small steps without end: two diffusions. ----------------------------------------------------------------------------
+# Brownian motion. ----------------------------------------------------------------------------------------------------
 
 
 @equation(
@@ -426,14 +199,13 @@ def brownian_path(times: Array, z: Array) -> Array:
     Every second point of a path is the same path with steps twice as long. Times may fall: then it runs backwards.
 
     Args:
-        times: rising or falling, shape (n + 1,).
         z: standard normal, one for each increment, shape (n, ...).
 
     Returns:
         w at all times, shape (n + 1, ...).
     """
-    std = convert(sqrt(abs(np.diff(times))).reshape(-1, *[1] * (z.ndim - 1)), like=z)
-    return array_api_compat.array_namespace(z).cumulative_sum(std * z, axis=0, include_initial=True)
+    std = sqrt(abs(np.diff(times))).reshape(-1, *[1] * (z.ndim - 1))
+    return sums_so_far(convert(std, like=z) * z)
 
 
 @equation(
@@ -453,12 +225,206 @@ def quadratic_variation(path: Array) -> Array:
     Of anything smooth it goes to 0 with the steps, so a drift leaves no trace in it.
 
     Args:
-        path: one state a time, shape (n + 1, ...).
+        path: one state a time, at least two, shape (n, ...).
 
     Returns:
         One number a coordinate, the shape of a single state.
     """
     return ((path[1:, ...] - path[:-1, ...]) ** 2).sum(0)
+
+
+# How a score is learned. ---------------------------------------------------------------------------------------------
+
+
+@equation("Hyvarinen 2005, Eq. 2", derived_from=[score], shapes="score_hat (..., d), score (..., d)", unproved="arrays")
+def explicit_score_matching(score_hat: Array, score: Array) -> Array:
+    r"""What one would like to make small: the distance of the answers to the true scores.
+
+    $$
+    J_{\mathrm{ESM}} = \frac{1}{2}\,\big\lVert s_\theta(x) - \nabla_x \log p(x) \big\rVert^2
+    $$
+
+    Returns:
+        One number a sample, shape (...): the mean over samples of p is the loss.
+    """
+    return ((score_hat - score) ** 2).sum(-1) / 2
+
+
+@equation(
+    "Hyvarinen 2005, Eq. 3; Song & Ermon 2019, Eq. 1",
+    derived_from=[explicit_score_matching],
+    shapes="score_hat (..., d), divergence (...)",
+    unproved="arrays",
+)
+def implicit_score_matching(score_hat: Array, divergence: Array) -> Array:
+    r"""The same on average, up to a constant, without the true score: integration by parts has moved the gradient.
+
+    $$
+    J_{\mathrm{ISM}} = \nabla \cdot s_\theta(x) + \frac{1}{2}\,\lVert s_\theta(x) \rVert^2
+    $$
+
+    Args:
+        divergence: that of $s_\theta$ at the samples, from `divergence` or `hutchinson`, shape (...).
+
+    Returns:
+        One number a sample, shape (...).
+    """
+    return divergence + (score_hat**2).sum(-1) / 2
+
+
+@equation("Song & Ermon 2019, Eq. 1", derived_from=[implicit_score_matching], shapes="x (..., d)", unproved="function")
+def divergence(field: Field, x: Array) -> Array:
+    r"""The divergence of a field, exactly: along every axis in turn, at the price of d gradients.
+
+    $$
+    \nabla \cdot f(x) = \sum_{i=1}^d \frac{\partial f_i}{\partial x_i}
+    $$
+
+    Returns:
+        One number a sample, shape (...).
+    """
+    axes = convert(np.eye(x.shape[-1]), like=x)
+    return sum(gradient(field, x, axis + 0 * x) @ axis for axis in axes)
+
+
+@equation(
+    "Song et al. 2021, Eq. 40; Song & Ermon 2019, Eq. 3",
+    derived_from=[divergence],
+    shapes="x (..., d), probe (..., d)",
+    unproved="function",
+)
+def hutchinson(field: Field, x: Array, probe: Array) -> Array:
+    r"""The divergence of a field, guessed along one direction at the price of one gradient: right on average.
+
+    $$
+    \nabla \cdot f(x) \approx v^\top\,\frac{\partial f}{\partial x}\,v, \qquad \mathbb E[v\,v^\top] = I
+    $$
+
+    Returns:
+        One number a sample, shape (...).
+    """
+    return (probe * gradient(field, x, probe)).sum(-1)
+
+
+@equation(
+    "Vincent 2011, denoising score matching; Song & Ermon 2019, Eq. 2",
+    derived_from=[explicit_score_matching, gaussian_score],
+    shapes="score_hat (..., d), x (..., d), mean fits x, var fits x",
+    unproved="arrays",
+)
+def denoising_score_matching(score_hat: Array, x: Array, mean: Array, var: Array) -> Array:
+    r"""The same on average, up to a constant, for samples with noise in them: the target is the score of the noise.
+
+    $$
+    J_{\mathrm{DSM}} = \frac{1}{2}\,\Big\lVert s_\theta(x) - \frac{\mu - x}{\sigma^2} \Big\rVert^2, \qquad
+    x \sim \mathcal N(\mu, \sigma^2 I)
+    $$
+
+    With ``*forward.marginal(x_0, step)`` for mean and variance it is DDPM's loss, over $2\,(1-\bar\alpha_t)$.
+
+    Args:
+        x: noisy samples, shape (..., d).
+        mean: the clean ones, scaled as in x.
+        var: the variance of the noise, above 0.
+
+    Returns:
+        One number a sample, shape (...).
+    """
+    return explicit_score_matching(score_hat, gaussian_score(x, mean, var))
+
+
+@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[gaussian_score, forward.marginal])
+def score_from_noise(noise: Array, step: Step) -> Array:
+    r"""The score at a noisy sample, from the noise in it: the same arrow turned round, in another unit.
+
+    $$
+    \nabla_{x_t}\!\log q(x_t) = -\frac{\epsilon}{\sqrt{1-\bar\alpha_t}}
+    $$
+
+    With the noise itself it is the score of q(x_t given x_0); with the best guess of it, that of q(x_t).
+    """
+    return -noise / sqrt(step.noise_var)
+
+
+@equation("Luo 2022, Three Equivalent Interpretations", derived_from=[score_from_noise])
+def noise_from_score(score: Array, step: Step) -> Array:
+    r"""The noise in a noisy sample, from the score at it.
+
+    $$
+    \epsilon = -\sqrt{1-\bar\alpha_t}\,\nabla_{x_t}\!\log q(x_t)
+    $$
+    """
+    return -sqrt(step.noise_var) * score
+
+
+@equation(
+    "Efron 2011, Sec. 1; Luo 2022, Three Equivalent Interpretations",
+    derived_from=[forward.marginal, score_from_noise, forward.predict_x0],
+    where={"step.alpha_bar": "(0, 1]"},
+)
+def tweedie(x_t: Array, score: Array, step: Step) -> Array:
+    r"""Tweedie's formula: the score of the noisy samples is all that the best guess of x_0 needs.
+
+    $$
+    \hat x_0 = \frac{x_t + (1-\bar\alpha_t)\,\nabla_{x_t}\!\log q(x_t)}{\sqrt{\bar\alpha_t}}
+    $$
+    """
+    return (x_t + step.noise_var * score) / sqrt(step.alpha_bar)
+
+
+# Many sizes of noise. ------------------------------------------------------------------------------------------------
+
+
+@equation(
+    "Song & Ermon 2019, Alg. 1",
+    derived_from=[langevin, denoising_score_matching],
+    where={"score_field": "(x, var) -> x"},
+    require={"variances must fall": "variances[1:] < variances[:-1]"},
+    shapes="x (..., d), variances (L), step_size ()",
+    unproved="steps",
+)
+def annealed_langevin(
+    score_field: Callable[[Array, float], Array],
+    x: Array,
+    variances: Array,
+    step_size: float,
+    steps: int,
+    rng: np.random.Generator,
+) -> Array:
+    r"""Langevin dynamics on ever less noisy data: large noise joins the modes, small noise sharpens them.
+
+    $$
+    x \leftarrow x + \frac{\delta_i}{2}\,\nabla_x \log p_{\sigma_i}(x) + \sqrt{\delta_i}\,z, \qquad
+    \delta_i = \delta\,\frac{\sigma_i^2}{\sigma_L^2}, \qquad n \text{ times for each } i = 1, \dots, L
+    $$
+
+    Args:
+        score_field: the score of data with noise of a variance on it, called as ``score_field(x, var)``.
+        x: where the samples begin, shape (..., d), about as wide as the largest noise.
+        step_size: $\delta$, that of the last level, at least 0.
+        steps: n, for each level.
+        rng: a generator of NumPy, or of torch for tensors; gives one z for each step.
+    """
+    levels = variances.tolist()
+    for var in levels:
+        size = step_size * var / levels[-1]
+        for z in (standard_normal(x, rng) for _ in range(steps)):
+            x = langevin_step(x, score_field(x, var), size, z)
+    return check_finite(f"x; a step_size of {step_size} is too large", x)
+
+
+# Small steps without end: two diffusions. ----------------------------------------------------------------------------
+
+
+@equation("Kloeden & Platen 1992, Sec. 10.2", derived_from=[brownian_path])
+def euler_maruyama_step(x: Array, drift: Array, diffusion: Array, dt: Array, dw: Array) -> Array:
+    r"""One step along a stochastic differential equation, with drift and noise as they are at its beginning.
+
+    $$
+    x_{\tau+\Delta\tau} = x + f\,\Delta\tau + g\,\Delta w
+    $$
+    """
+    return x + drift * dt + diffusion * dw
 
 
 @equation("Song et al. 2021, Eq. 11", derived_from=[forward_as_langevin, forward.ornstein_uhlenbeck])
@@ -470,8 +436,7 @@ def vp_drift(x: Array, rate: Array) -> Array:
     $$
 
     Args:
-        x: any shape.
-        beta: how fast B grows now, at least 0: $1$ if time is B, $0.1 + 19.9\,\tau$ in the paper.
+        rate: how fast B grows now, at least 0: 1 if time is B, $0.1 + 19.9\,\tau$ in the paper.
     """
     return -rate * x / 2
 
@@ -483,9 +448,6 @@ def vp_diffusion(rate: Array) -> Array:
     $$
     g(\tau) = \sqrt{\beta(\tau)}
     $$
-
-    Args:
-        beta: how fast B grows now, at least 0; $1$ if time is B.
     """
     return sqrt(rate)
 
@@ -500,8 +462,6 @@ def ve_diffusion(time: Array, var_min: Array, growth: Array) -> Array:
     $$
 
     Args:
-        time: $\tau$, any shape.
-        var_min: $\sigma_{\min}^2$, the variance of the noise at time 0, at least 0.
         growth: $\lambda$, at least 0: $2 \log(\sigma_{\max}/\sigma_{\min})$ if the largest noise comes at time 1.
     """
     return sqrt(growth) * sqrt(var_min) * exp(growth * time / 2)
@@ -513,7 +473,7 @@ def ve_diffusion(time: Array, var_min: Array, growth: Array) -> Array:
 @equation(
     "Song et al. 2021, App. D.1 and Eq. 35",
     derived_from=[vp_drift, vp_diffusion],
-    shapes="drift (..., d), score (..., d), drift_divergence (...), score_divergence (...)",
+    shapes="drift (..., d), score (..., d), diffusion (), drift_divergence (...), score_divergence (...)",
     unproved="arrays",
 )
 def fokker_planck(
@@ -527,14 +487,13 @@ def fokker_planck(
     $$
 
     Args:
-        drift: f at a sample, shape (..., d).
         diffusion: g, a number; 0 where nothing is random.
-        score: s at the sample, shape (..., d).
-        drift_divergence: of f there, shape (...).
-        score_divergence: of s there, shape (...).
+
+    Returns:
+        One number a sample, shape (...).
     """
-    along, square = (drift * score).sum(-1), (score**2).sum(-1)
-    return diffusion**2 / 2 * (score_divergence + square) - along - drift_divergence
+    spread = diffusion**2 / 2 * (score_divergence + (score**2).sum(-1))
+    return spread - (drift * score).sum(-1) - drift_divergence
 
 
 @equation("Song et al. 2021, Eq. 6", derived_from=[fokker_planck])
@@ -544,11 +503,6 @@ def reverse_drift(drift: Array, diffusion: Array, score: Array) -> Array:
     $$
     \tilde f = f - g^2\,\nabla_x \log p_\tau(x)
     $$
-
-    Args:
-        drift: f at x, any shape.
-        diffusion: g, a number or broadcastable with ``x``.
-        score: the score of all samples at this time, at x, or a prediction.
     """
     return drift - diffusion**2 * score
 
@@ -562,34 +516,8 @@ def probability_flow_drift(drift: Array, diffusion: Array, score: Array) -> Arra
     $$
 
     It is the same forwards and backwards: it carries data to noise, and noise to data, along one and the same curve.
-
-    Args:
-        drift: f at x, any shape.
-        diffusion: g, a number or broadcastable with ``x``.
-        score: the score of all samples at this time, at x, or a prediction.
     """
     return drift - diffusion**2 * score / 2
-
-
-# From one time to the next. ------------------------------------------------------------------------------------------
-
-
-@equation("Kloeden & Platen 1992, Sec. 10.2", derived_from=[brownian_path])
-def euler_maruyama_step(x: Array, drift: Array, diffusion: Array, dt: Array, dw: Array) -> Array:
-    r"""One step along a stochastic differential equation, with drift and noise as they are at its beginning.
-
-    $$
-    x_{\tau+\Delta\tau} = x + f\,\Delta\tau + g\,\Delta w
-    $$
-
-    Args:
-        x: where it is, any shape.
-        drift: f at x, broadcastable with it.
-        diffusion: g, a number or broadcastable with ``x``.
-        dt: the time that passes, below 0 for a step back.
-        dw: how far Brownian motion goes in it: of variance ``abs(dt)``, broadcastable with ``x``.
-    """
-    return x + drift * dt + diffusion * dw
 
 
 @equation(
@@ -614,6 +542,9 @@ def reverse_sde_step(x_t: Array, score: Array, z: Array, step: Step, step_s: Ste
     return euler_maruyama_step(x_t, drift, 1.0, -elapsed, sqrt(elapsed) * noise)
 
 
+# Many steps. ---------------------------------------------------------------------------------------------------------
+
+
 @equation(
     "Kloeden & Platen 1992, Sec. 10.2",
     derived_from=[euler_maruyama_step],
@@ -621,7 +552,9 @@ def reverse_sde_step(x_t: Array, score: Array, z: Array, step: Step, step_s: Ste
     shapes="x (..., d), times (n+1), wiener (n+1, ..., d)",
     unproved="steps",
 )
-def euler_maruyama(drift_field: Drift, diffusion_field: Callable[[float], Array], x: Array, times: Array, wiener: Array) -> Array:
+def euler_maruyama(
+    drift_field: Drift, diffusion_field: Callable[[float], float], x: Array, times: Array, wiener: Array
+) -> Array:
     r"""A path of a stochastic differential equation, for a given path of Brownian motion.
 
     $$
@@ -631,25 +564,22 @@ def euler_maruyama(drift_field: Drift, diffusion_field: Callable[[float], Array]
     The noise does not depend on x, so on each path the error falls in proportion to the step, and so does that of averages.
 
     Args:
-        drift: f, called as ``drift(x, time)``.
-        diffusion: g, called as ``diffusion(time)``.
         x: where it begins, shape (..., d).
-        times: rising, or falling to go back, shape (n + 1,).
-        w: Brownian motion at the same times, from `brownian_path`, shape (n + 1, ..., d).
+        wiener: Brownian motion at the same times, from `brownian_path`, shape (n + 1, ..., d).
 
     Returns:
         x at all times, shape (n + 1, ..., d).
     """
+    steps = zip(pairwise(times.tolist()), wiener[1:] - wiener[:-1], strict=True)
     path = [x]
-    for i, (start, end) in enumerate(itertools.pairwise(times.tolist())):
-        dw = wiener[i + 1, ...] - wiener[i, ...]
-        there = euler_maruyama_step(path[-1], drift_field(path[-1], start), diffusion_field(start), end - start, dw)
-        path.append(check_shape("the state after diffusion_field(time)", there, x.shape))
-    return check_finite("the path: its steps may be too long for this drift", stack(path))
+    for (start, end), dw in steps:
+        f, g = drift_field(path[-1], start), diffusion_field(start)
+        path.append(euler_maruyama_step(path[-1], f, g, end - start, dw))
+    return check_finite("the path; its steps may be too long", stack(path))
 
 
 @equation(
-    "Karras et al. 2022, Alg. 1, without its last Euler step",
+    "Karras et al. 2022, Alg. 1",
     derived_from=[euler_maruyama_step],
     require=MONOTONE,
     shapes="x (..., d), times (n+1)",
@@ -663,99 +593,57 @@ def heun(drift_field: Drift, x: Array, times: Array) -> Array:
     x_i' = x_i + (\tau_{i+1} - \tau_i)\,f(x_i, \tau_i)
     $$
 
+    Karras et al. take a last step of Euler, since at no noise their drift divides by 0; here every step is the same.
+
     Args:
-        drift: f, called as ``drift(x, time)``.
         x: where it begins, shape (..., d).
-        times: rising, or falling to go back, shape (n + 1,).
 
     Returns:
         x at all times, shape (n + 1, ..., d).
     """
     path = [x]
-    for start, end in itertools.pairwise(times.tolist()):
-        f = drift_field(path[-1], start)
-        ahead = drift_field(path[-1] + (end - start) * f, end)
-        path.append(path[-1] + (end - start) * (f + ahead) / 2)
-    return check_finite("the path: its steps may be too long for this drift", stack(path))
+    for start, end in pairwise(times.tolist()):
+        f, dt = drift_field(path[-1], start), end - start
+        ahead = drift_field(path[-1] + dt * f, end)
+        path.append(path[-1] + dt * (f + ahead) / 2)
+    return check_finite("the path; its steps may be too long", stack(path))
 
 
-def integrate(drift: Drift, x: Array, times: Array, tolerance: float = 1e-8) -> Array:
+def integrate(drift_field: Drift, x: Array, times: Array, tolerance: float | None = None) -> Array:
     """As `heun`, to a tolerance, with steps that SciPy chooses.
 
     Args:
-        drift: f, called as ``drift(x, time)``.
+        drift_field: f, called as ``drift_field(x, time)``.
         x: where it begins, shape (..., d).
         times: rising, or falling to go back, shape (n + 1,): when to look.
-        tolerance: relative and absolute, of each step, in the mean square over all of x; in float32 not below 1e-5.
+        tolerance: relative and absolute, of each step, in the mean square over all of x; 1e-8 if not given, and 1e-5 in
+            single precision, which has no more digits to give.
 
     Returns:
         x at all times, shape (n + 1, ..., d).
+
+    Raises:
+        ArithmeticError: when the drift cannot be followed, such as one that leads to infinity in a finite time.
     """
     from scipy.integrate import solve_ivp  # here, since it takes long to import
 
     def speed(time: float, state: np.ndarray) -> np.ndarray:
-        arrow = check_shape("drift(x, time)", drift(convert(state.reshape(x.shape), like=x), float(time)), x.shape)
+        arrow = drift_field(convert(state.reshape(x.shape), like=x), float(time))
+        arrow = check_shape("drift_field(x, time)", arrow, x.shape)
         return check_finite(f"the drift at time {time}", to_numpy(arrow)).ravel()
 
-    when = np.asarray(times, dtype=np.float64)
-    solved = solve_ivp(speed, when[[0, -1]], to_numpy(x).ravel(), "DOP853", when, rtol=tolerance, atol=tolerance)
+    when, start = np.asarray(times, dtype=np.float64), to_numpy(x).ravel()
+    least = tolerance or (1e-8 if start.dtype == np.float64 else 1e-5)
+    solved = solve_ivp(speed, when[[0, -1]], start, "DOP853", when, rtol=least, atol=least)
     if not solved.success:
         raise ArithmeticError(f"the drift could not be followed: {solved.message}")
     return convert(solved.y.T.reshape(len(when), *x.shape), like=x)
 
 
-# What the flow is good for. ------------------------------------------------------------------------------------------
-
-
-@equation(
-    "Song et al. 2021, Eq. 39",
-    derived_from=[probability_flow_drift, divergence, hutchinson],
-    where={"time": "(0, inf)"},
-    shapes="x (..., d), probe (..., d)",
-    unproved="function",
-)
-def probability_flow_log_prob(
-    x: Array,
-    drift_field: Drift,
-    time: float,
-    log_prior: Callable[[Array], Array],
-    probe: Array | None = None,
-    tolerance: float = 1e-8,
-) -> Array:
-    r"""The exact log-density of data: follow the flow to the noise, and count how it spreads on the way.
-
-    $$
-    \log p_0(x_0) = \log p_T(x_T) + \int_0^T \nabla \cdot \bar f(x_\tau, \tau)\,d\tau
-    $$
-
-    Args:
-        x: data, floating point, shape (..., d).
-        drift: the drift $\bar f$ of the flow, called as ``drift(x, time)`` with torch tensors, and with x's own kind.
-        time: T, above 0.
-        log_prior: the log-density at T.
-        v: random signs in the shape of ``x``: if given, divergences are guessed along them, else they are exact.
-        tolerance: of `integrate`.
-
-    Returns:
-        Log-densities in nats, shape (...).
-    """
-
-    def speed(state: Array, now: float) -> Array:
-        here = state[..., :-1]
-
-        def field(y: Array) -> Array:
-            return drift_field(y, now)
-
-        return _joined(field(here), divergence(field, here) if probe is None else hutchinson(field, here, probe))
-
-    end = integrate(speed, _joined(x, 0 * x[..., 0]), [0.0, time], tolerance)[-1, ...]
-    return log_prior(end[..., :-1]) + end[..., -1]
-
-
 @equation(
     "Song et al. 2021, Alg. 1",
     derived_from=[reverse_drift, langevin_step, posterior.ancestral_step],
-    shapes="x (..., d), z (n, ..., d)",
+    shapes="x (..., d), z (n, ..., d), step_size ()",
     unproved="function",
 )
 def predictor_corrector_step(x: Array, predictor: Field, score_field: Field, step_size: Array, z: Array) -> Array:
@@ -768,8 +656,8 @@ def predictor_corrector_step(x: Array, predictor: Field, score_field: Field, ste
 
     Args:
         x: samples at one time, shape (..., d).
-        predictor: takes them to the time before, such as a step of Euler and Maruyama, or an ancestral one.
-        score: the score at the time before, called as ``score(x)``.
+        predictor: takes them to the time before, as `reverse_sde_step` or `posterior.ancestral_step` does.
+        score_field: the score at the time before, called as ``score_field(x)``.
         step_size: $\delta$ of the corrector, at least 0.
         z: fresh standard normal noise, one for each correction, shape (n, ..., d); n may be 0.
     """
@@ -777,6 +665,50 @@ def predictor_corrector_step(x: Array, predictor: Field, score_field: Field, ste
     for fresh in z:
         x = langevin_step(x, score_field(x), step_size, fresh)
     return x
+
+
+# What the flow and the score are good for. ---------------------------------------------------------------------------
+
+
+@equation(
+    "Song et al. 2021, Eq. 39",
+    derived_from=[probability_flow_drift, divergence, hutchinson],
+    where={"time": "(0, inf)"},
+    shapes="x (..., d), probe (..., d), time ()",
+    unproved="function",
+)
+def probability_flow_log_prob(
+    x: Array,
+    drift_field: Drift,
+    time: float,
+    log_prior: Callable[[Array], Array],
+    probe: Array | None = None,
+    tolerance: float | None = None,
+) -> Array:
+    r"""The exact log-density of data: follow the flow to the noise, and count how it spreads on the way.
+
+    $$
+    \log p_0(x_0) = \log p_T(x_T) + \int_0^T \nabla \cdot \bar f(x_\tau, \tau)\,d\tau
+    $$
+
+    Args:
+        x: data, floating point, shape (..., d).
+        drift_field: the drift $\bar f$ of the flow, called as ``drift_field(x, time)`` with tensors, and with x's own kind.
+        time: T, above 0.
+        probe: random signs in the shape of ``x``: if given, divergences are guessed along them, else they are exact.
+        tolerance: of `integrate`.
+
+    Returns:
+        Log-densities in nats, shape (...).
+    """
+    spread = divergence if probe is None else partial(hutchinson, probe=probe)
+
+    def speed(state: Array, now: float) -> Array:
+        x, field = state[..., :-1], lambda x: drift_field(x, now)
+        return joined(field(x), spread(field, x))
+
+    *_, end = integrate(speed, joined(x, 0 * x[..., 0]), [0.0, time], tolerance)
+    return log_prior(end[..., :-1]) + end[..., -1]
 
 
 @equation("Luo 2022, Classifier Guidance", derived_from=[score])
@@ -788,16 +720,6 @@ def guided_score(score: Array, classifier_grad: Array, gamma: Array) -> Array:
     $$
 
     Args:
-        score: that of p(x), any shape.
-        classifier_grad: the gradient of the classifier's log-probability of y, with respect to x.
         gamma: 0 for no guidance, 1 for the score of p(x given y), more to exaggerate.
     """
     return score + gamma * classifier_grad
-
-
-# Arrays of either library. -------------------------------------------------------------------------------------------
-
-
-def _joined(x: Array, last: Array) -> Array:
-    """Samples with one more number each."""
-    return array_api_compat.array_namespace(x).concat([x, last[..., None]], axis=-1)

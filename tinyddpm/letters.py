@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, clipped, exp, expm1, is_symbolic, is_tensor, is_traced, log, log1p, to_numpy, where
+from .arrays import TRUTH, Array, clipped, exp, expm1, is_symbolic, is_tensor, is_traced, log, log1p, to_numpy, where
 
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -52,7 +52,9 @@ class Interval:
     @property
     def must(self) -> str:
         """What a message asks for."""
-        return self.words.replace("in ", "lie in ", 1) if self.words.startswith("in ") else f"be {self.words or 'finite'}"
+        return (
+            self.words.replace("in ", "lie in ", 1) if self.words.startswith("in ") else f"be {self.words or 'finite'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ KINDS = {
     "whole": "a whole number",
     "times": "whole numbers",
     "table": "a list or an array of numbers",
-    "covariance": "a symmetric matrix, positive definite",
+    "covariance": "a symmetric matrix; its domain is that of the eigenvalues",
     "distribution": "probabilities that sum to 1 over the last axis, or over all",
     "choice": "one of a few words",
     "function": "a function",
@@ -110,14 +112,21 @@ def section(title: str) -> None:
 
 
 def letter(
-    name: str, latex: str | tuple[str, ...], meaning: str, kind: str = "number", domain: Any = "real", elsewhere: str = ""
+    name: str,
+    latex: str | tuple[str, ...],
+    meaning: str,
+    kind: str = "number",
+    domain: Any = "real",
+    elsewhere: str = "",
 ) -> None:
     """Declare a letter. A second row of one name is an error: rename one of the two."""
     if name in LETTERS:
         raise ValueError(f"letter {name!r} has a row already: one letter, one meaning")
     if kind not in KINDS:
         raise ValueError(f"kind of letter {name!r} must be one of {', '.join(KINDS)}, got {kind!r}")
-    LETTERS[name] = Letter(name, (latex,) if isinstance(latex, str) else latex, meaning, kind, domain, elsewhere, _section)
+    LETTERS[name] = Letter(
+        name, (latex,) if isinstance(latex, str) else latex, meaning, kind, domain, elsewhere, _section
+    )
 
 
 # The step: what an equation needs to know of the schedule. -----------------------------------------------------------
@@ -312,7 +321,7 @@ def _within(name: str, value: Any, domain: Interval) -> tuple[Any, float] | None
 def _log_of(share: Array, rest: Array) -> Array:
     """log(share) where share + rest = 1, from whichever of them has more digits."""
     small = rest < 0.5
-    if isinstance(small, bool | np.bool_):
+    if isinstance(small, TRUTH):
         return log1p(-rest) if small else log(share)
     if not hasattr(small, "shape"):  # symbols
         return log(share)
@@ -331,7 +340,12 @@ class Gaussian(NamedTuple):
 section("Samples and their times")
 
 letter("x", "x", "sample, any shape")
-letter("x_0", ("x_0", r"\mathbf x_0"), "clean sample, or a prediction of it", elsewhere="`pred_original_sample` (diffusers)")
+letter(
+    "x_0",
+    ("x_0", r"\mathbf x_0"),
+    "clean sample, or a prediction of it",
+    elsewhere="`pred_original_sample` (diffusers)",
+)
 letter("x_t", "x_t", "noisy sample at t", elsewhere="`sample` (diffusers), $z_t$ (VDM)")
 letter("x_prev", "x_{t-1}", "sample at t - 1", elsewhere="`prev_sample` (diffusers)")
 letter("x_prev_prev", "x_{t-2}", "sample at t - 2")
@@ -340,7 +354,11 @@ letter("x_s", "x_s", "sample at s, before t")
 letter("x_0_before", "x_0'", "the x_0 predicted one step before, at the time u after t")
 letter("path", "x_{0:T}", "states stacked along the first axis")
 letter(
-    "step", r"\beta_t", "the schedule at t", "step", elsewhere="`timestep` (diffusers); $t$ in 1..T, 0-based in most code"
+    "step",
+    r"\beta_t",
+    "the schedule at t",
+    "step",
+    elsewhere="`timestep` (diffusers); $t$ in 1..T, 0-based in most code",
 )
 letter("step_prev", r"\beta_{t-1}", "the schedule at t - 1", "step")
 letter("step_next", r"\beta_{t+1}", "the schedule at t + 1", "step")
@@ -374,7 +392,9 @@ letter("vdm_alpha", r"\alpha_t^{\mathrm{VDM}}", "VDM's alpha", domain="[0, inf)"
 letter("vdm_sigma", r"\sigma_t^{\mathrm{VDM}}", "VDM's sigma", domain="[0, inf)")
 letter("edm_sigma", r"\sigma_t^{\mathrm{EDM}}", "the noise level of Karras et al.", domain="[0, inf)")
 letter("integrated_beta", "B", "the integral of beta over the time passed", domain="[0, inf)")
-letter("rate", r"\beta(\tau)", "how fast B grows now: 1 if time is B", domain="[0, inf)", elsewhere="`beta(t)` (score-SDE)")
+letter(
+    "rate", r"\beta(\tau)", "how fast B grows now: 1 if time is B", domain="[0, inf)", elsewhere="`beta(t)` (score-SDE)"
+)
 
 section("Noise and what a network predicts")
 
@@ -400,12 +420,21 @@ letter("model", "f_\\theta", "the network", "function", "(x_t, t) -> x_t", elsew
 letter("reverse_model", "p_\\theta", "the reverse model", "function", "(x_t, step) -> Gaussian")
 letter("w", "w", "strength of guidance: 0 for none", elsewhere="`guidance_scale` - 1 (diffusers)")
 letter("gamma", r"\gamma", "strength of guidance: 0 for none, 1 for Bayes' rule")
+letter(
+    "snr_cap",
+    r"\gamma",
+    "the largest weight of an error in x_0",
+    domain="(0, inf)",
+    elsewhere="`snr_gamma` (diffusers)",
+)
 letter("classifier_grad", r"\nabla_x \log p(y \mid x)", "the gradient of the classifier's log-probability of y")
 
 section("Means and variances")
 
 letter("mean", r"\mu", "a mean")
-letter("var", (r"\sigma_t^2", r"\sigma_{t-1}^2", r"\sigma^2"), "a variance, not a standard deviation", domain="(0, inf)")
+letter(
+    "var", (r"\sigma_t^2", r"\sigma_{t-1}^2", r"\sigma^2"), "a variance, not a standard deviation", domain="(0, inf)"
+)
 letter("mean_q", r"\mu_q", "mean of q, over which the mean is taken")
 letter("var_q", r"\sigma_q^2", "variance of q", domain="(0, inf)")
 letter("mean_p", r"\mu_p", "mean of p")
@@ -417,7 +446,9 @@ letter("b", "b", "weight of B")
 letter("data_var", r"\sigma_0^2", "variance of the data", domain="[0, inf)")
 letter("var_min", r"\sigma_{\min}^2", "variance of the noise at time 0", domain="[0, inf)")
 letter("growth", r"\lambda", "how fast the variance grows, on a log scale", domain="[0, inf)")
-letter("mean_square_score", r"\Gamma_t", "the mean of the squared score over samples and coordinates", domain="[0, inf)")
+letter(
+    "mean_square_score", r"\Gamma_t", "the mean of the squared score over samples and coordinates", domain="[0, inf)"
+)
 letter(
     "mean_square_error",
     r"\frac{1}{d} \mathbb E (\tilde\mu_t - \mu_\theta)^2",
@@ -426,10 +457,13 @@ letter(
 )
 letter("v", "v", "which variance: 0 for the smaller, 1 for the larger", elsewhere="`model_var_values` (diffusers)")
 letter("eta", r"\eta", "how much of the noise is fresh", domain="[0, 1]", elsewhere="`eta` (diffusers)")
-letter("clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", kind="scalar", domain="(0, inf)")
-letter("cov", r"\Sigma", "a covariance matrix", "covariance")
-letter("cov_q", r"\Sigma_q", "covariance of q", "covariance")
-letter("cov_p", r"\Sigma_p", "covariance of p", "covariance")
+letter(
+    "clip", "c", "the predicted x_0 is clipped to [-clip, clip]; None for no clipping", kind="scalar", domain="(0, inf)"
+)
+letter("cov", r"\Sigma", "a covariance matrix", "covariance", "(0, inf)")
+letter("cov_q", r"\Sigma_q", "covariance of q", "covariance", "(0, inf)")
+letter("cov_p", r"\Sigma_p", "covariance of p", "covariance", "(0, inf)")
+letter("normal", r"\mathcal N(m, S)", "a normal distribution of vectors", "object", "Normal")
 
 section("Probabilities and bounds")
 
@@ -459,7 +493,9 @@ letter("simple", r"L_{simple}", "`simple_loss`", domain="[0, inf)")
 letter("bound", r"L_{vlb}", "a term of the bound")
 letter("weight", r"\lambda", "weight of the bound", kind="scalar", domain="[0, inf)")
 letter("losses", "L_t", "the last few losses of every t, shape (T, history)", "table")
-letter("square_errors", r"\mathbb E\,\lVert x_0 - \hat x_0\rVert^2", "mean squared error of x_0 by t", "table", "[0, inf)")
+letter(
+    "square_errors", r"\mathbb E\,\lVert x_0 - \hat x_0\rVert^2", "mean squared error of x_0 by t", "table", "[0, inf)"
+)
 letter(
     "square_error",
     r"\mathbb E\,\lVert x_0 - \hat x_0\rVert^2",
@@ -470,7 +506,12 @@ letter(
 letter("snr_min", r"\mathrm{SNR}_{\min}", "signal-to-noise ratio at the noisy end", kind="scalar", domain="(0, inf)")
 letter("snr_max", r"\mathrm{SNR}_{\max}", "signal-to-noise ratio at the clean end", kind="scalar", domain="(0, inf)")
 letter("chain", r"q, p", "a chain of linear Gaussian steps", "object", "Chain")
-letter("alpha_bar_max", r"\bar\alpha_T", "the largest alpha_bar_T at which the end still counts as pure noise", domain="[0, 1]")
+letter(
+    "alpha_bar_max",
+    r"\bar\alpha_T",
+    "the largest alpha_bar_T at which the end still counts as pure noise",
+    domain="[0, 1]",
+)
 letter("mixture", r"q(x_0)", "the data, a mixture in one dimension", "object", "Mixture")
 letter("variance", r"\sigma_t^2", "which variance a step of the model has", "choice", ("beta", "posterior", "learned"))
 letter("rng", r"\epsilon", "a random generator", "any")
@@ -512,7 +553,13 @@ letter("shape", "n", "shape of the samples, (batch, ...)", "any")
 letter("sampler", "x_s", "which step back", "choice", "train.SAMPLERS")
 letter("clip_noise", "", "whether the noise is that of the clipped x_0", "any")
 letter("corrections", "n", "how many steps of Langevin dynamics follow each step", "whole", "[0, inf)")
-letter("corrector_size", r"\delta / (1-\bar\alpha_s)", "step size of these, in units of the variance of the noise", kind="scalar", domain="(0, inf)")
+letter(
+    "corrector_size",
+    r"\delta / (1-\bar\alpha_s)",
+    "step size of these, in units of the variance of the noise",
+    kind="scalar",
+    domain="(0, inf)",
+)
 letter("dtype", "", "dtype of the samples; torch's default if None", "any")
 letter("start", "x_T", "the first state, if it is not to be drawn")
 letter("options", "", "what else is passed on", "any")

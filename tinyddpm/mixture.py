@@ -13,9 +13,13 @@ import array_api_compat
 import numpy as np
 
 from . import forward
-from .arrays import Array, convert, inner, is_tensor, sqrt
+from .arrays import Array, convert, exp, inner, is_tensor, log, log_sum_exp, sqrt, to_numpy
+from .door import bare
 from .equation import equation
 from .forward import Schedule, Step
+
+SPREAD = {"a mixture with a variance of 0 has no density: diffuse it first": "self.variances > 0"}
+"""What a density asks of the mixture."""
 
 
 class Mixture:
@@ -40,47 +44,93 @@ class Mixture:
             shapes = ", ".join(str(tuple(p.shape)) for p in (self.weights, self.means, self.variances))
             raise ValueError(f"weights (..., k), means (..., k, d) and variances (..., k) must match, got {shapes}")
         xp = array_api_compat.array_namespace(self.weights)
-        if not (bool(xp.all(self.weights >= 0)) and bool(xp.all(abs(xp.sum(self.weights, axis=-1) - 1) < 1e-6))):
+        off = abs(xp.sum(self.weights, axis=-1) - 1)
+        if not (bool(xp.all(self.weights >= 0)) and bool(xp.all(off <= _slack(weights, k)))):
             raise ValueError(f"weights must be at least 0 and sum to 1, got {weights!r}")
-        if not bool(xp.all(self.variances >= 0)):
-            raise ValueError(f"variances must be at least 0, got {variances!r}")
+        if not bool(xp.all((self.variances >= 0) & xp.isfinite(self.variances))):
+            raise ValueError(f"variances must be at least 0 and finite, got {variances!r}")
         if not bool(xp.all(xp.isfinite(self.means))):
             raise ValueError(f"means must be finite, got {means!r}")
 
-    @equation("Bishop 2006, Sec. 2.3.9", shapes="x (..., d)", unproved="components")
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of coordinates: what the door compares samples with."""
+        return {"d": self.means.shape[-1]}
+
+    @equation("Bishop 2006, Sec. 2.3.9", require=SPREAD, shapes="x (..., d)", unproved="components")
+    def log_joint(self, x: Array) -> Array:
+        r"""Log-density of a component and a sample together: how often it is chosen, times its density.
+
+        $$
+        \log p(x, k) = \log w_k + \log \mathcal N(x;\ m_k,\ v_k I)
+        $$
+
+        Returns:
+            Shape (..., k).
+        """
+        weights, means, variances = self._like(x)
+        square = ((x[..., None, :] - means) ** 2).sum(-1)
+        volume = self.sizes["d"] * log(2 * math.pi * variances)
+        return log(weights) - (square / variances + volume) / 2
+
+    @equation(
+        "Bishop 2006, Sec. 2.3.9", derived_from=[log_joint], require=SPREAD, shapes="x (..., d)", unproved="components"
+    )
     def log_prob(self, x: Array) -> Array:
-        r"""Log-density, in nats.
+        r"""Log-density, in nats: the sum over the components that it may have come from.
 
         $$
         \log p(x) = \log \sum_k w_k\,\mathcal N(x;\ m_k,\ v_k I)
         $$
 
-        Args:
-            x: samples, shape (..., d).
-
         Returns:
             Shape (...).
         """
-        return _log_sum_exp(self._log_terms(x))
+        return log_sum_exp(self.log_joint(x))
 
-    @equation("Bishop 2006, Sec. 2.3.9", derived_from=[log_prob], shapes="x (..., d)", unproved="components")
+    @equation(
+        "Bishop 2006, Sec. 2.3.9",
+        derived_from=[log_joint, log_prob],
+        require=SPREAD,
+        shapes="x (..., d)",
+        unproved="components",
+    )
+    def responsibilities(self, x: Array) -> Array:
+        r"""Which component it was, for one who sees x: Bayes' rule, a probability for each.
+
+        $$
+        r_k(x) = \frac{w_k\,\mathcal N(x;\ m_k,\ v_k I)}{p(x)}
+        $$
+
+        Returns:
+            Shape (..., k).
+        """
+        terms = self.log_joint(x)
+        return exp(terms - log_sum_exp(terms)[..., None])
+
+    @equation(
+        "Bishop 2006, Sec. 2.3.9",
+        derived_from=[log_prob, responsibilities],
+        require=SPREAD,
+        shapes="x (..., d)",
+        unproved="components",
+    )
     def score(self, x: Array) -> Array:
         r"""The gradient of the log-density: each component pulls towards its mean, by how responsible it is for x.
 
         $$
-        \nabla_x \log p(x) = \sum_k r_k(x)\,\frac{m_k - x}{v_k}, \qquad
-        r_k(x) = \frac{w_k\,\mathcal N(x;\ m_k,\ v_k I)}{p(x)}
+        \nabla_x \log p(x) = \sum_k r_k(x)\,\frac{m_k - x}{v_k}
         $$
-
-        Args:
-            x: samples, shape (..., d); every variance must be above 0.
 
         Returns:
             In the shape of ``x``.
         """
         _, means, variances = self._like(x)
         pulls = (means - x[..., None, :]) / variances[..., None]
-        return (self._responsibilities(x)[..., None] * pulls).sum(-2)
+        return (self.responsibilities(x)[..., None] * pulls).sum(-2)
+
+    def __repr__(self) -> str:
+        return f"Mixture(weights {tuple(self.weights.shape)}, means {tuple(self.means.shape)})"
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw n samples, shape (n, d), from a mixture without batch dimensions."""
@@ -114,8 +164,9 @@ class Mixture:
         Returns:
             Shape (..., d).
         """
-        spread = (self.means - self.mean()[..., None, :]) ** 2
-        return (self.weights[..., None] * (self.variances[..., None] + spread)).sum(-2)
+        square = (self.means - self.mean()[..., None, :]) ** 2
+        within_and_between = self.variances[..., None] + square
+        return (self.weights[..., None] * within_and_between).sum(-2)
 
     @equation("derived here", derived_from=[forward.marginal], unproved="components")
     def diffuse(self, alpha_bar: Array) -> Mixture:
@@ -126,13 +177,20 @@ class Mixture:
         $$
 
         Args:
-            alpha_bar: a number in [0, 1], or shape (..., 1) for a batch of times.
+            alpha_bar: alpha_bar at t, in [0, 1], or shape (..., 1) for a batch of times; or the `Step` at t, which keeps
+                the digits of 1 - alpha_bar.
         """
         kept, added = alpha_bar.alpha_bar, alpha_bar.noise_var
-        weights, means, variances = self._like_step(kept)
-        return _trusted(weights, sqrt(inner(kept)) * means, kept * variances + added)
+        weights, means, variances = self._like(kept)
+        var = kept * variances + added
+        return _trusted(weights + 0 * var, sqrt(inner(kept)) * means, var)
 
-    @equation("derived here", derived_from=[diffuse, forward.transition], shapes="x_t (..., d)", unproved="components")
+    @equation(
+        "derived here",
+        derived_from=[diffuse, forward.transition],
+        shapes="x_t (..., d), step fits x_t",
+        unproved="components",
+    )
     def bayes(self, x_t: Array, step: Step) -> Mixture:
         r"""Bayes' rule, component by component: where x was before one step of noising, for one who sees it after.
 
@@ -142,21 +200,22 @@ class Mixture:
         \frac{v_k \beta_t}{s_k} I\Big), \qquad s_k = \alpha_t v_k + \beta_t
         $$
 
-        The mixture is the distribution before the step. How responsible each component is for $x_t$, $r_k$, is told by
-        the mixture after it.
-
-        Args:
-            x_t: the sample after the step, shape (..., d).
-            step: the schedule at t, for one time or for a batch of them.
+        The mixture is the distribution before the step; the responsibilities $r_k$ are those of the mixture after it, of
+        which $s_k$ is the variance.
         """
+        after = self.diffuse(step.alone)
+        weights, (_, expected, seen) = after.responsibilities(x_t), after._like(x_t)
         _, means, variances = self._like(x_t)
-        seen = step.alpha * variances + step.beta
         gain = sqrt(step.alpha) * variances / seen
-        weights = self.diffuse(step.alone)._responsibilities(x_t)
-        means = means + gain[..., None] * (x_t[..., None, :] - sqrt(inner(step.alpha)) * means)
+        means = means + gain[..., None] * (x_t[..., None, :] - expected)
         return _trusted(weights, means, step.beta * variances / seen + 0 * weights)
 
-    @equation("derived here", derived_from=[bayes, forward.marginal], shapes="x_t (..., d)", unproved="components")
+    @equation(
+        "derived here",
+        derived_from=[bayes, forward.marginal],
+        shapes="x_t (..., d), step fits x_t",
+        unproved="components",
+    )
     def posterior(self, x_t: Array, step: Step) -> Mixture:
         r"""The distribution of x_0 for one who sees x_t: all t steps taken as one, and Bayes' rule.
 
@@ -165,14 +224,10 @@ class Mixture:
         m_k + \frac{\sqrt{\bar\alpha_t}\,v_k}{s_k}\big(x_t - \sqrt{\bar\alpha_t}\,m_k\big),\
         \frac{v_k (1-\bar\alpha_t)}{s_k} I\Big), \qquad s_k = \bar\alpha_t v_k + 1 - \bar\alpha_t
         $$
-
-        Args:
-            x_t: noisy samples, shape (..., d).
-            step: the schedule at t, for one time or for a batch of them.
         """
         return self.bayes(x_t, step.whole)
 
-    @equation("derived here", derived_from=[posterior], shapes="x_t (..., d)", unproved="components")
+    @equation("derived here", derived_from=[posterior], shapes="x_t (..., d), step fits x_t", unproved="components")
     def denoise(self, x_t: Array, step: Step) -> Array:
         r"""The best guess of x_0: what a perfect network would say.
 
@@ -180,16 +235,17 @@ class Mixture:
         \hat x_0(x_t) = \mathbb E[x_0 \mid x_t]
         $$
 
-        Args:
-            x_t: noisy samples, shape (..., d).
-            step: the schedule at t, for one time or for a batch of them.
-
         Returns:
             In the shape of ``x_t``.
         """
         return self.posterior(x_t, step).mean()
 
-    @equation("derived here", derived_from=[denoise, forward.predict_noise], shapes="x_t (..., d)", unproved="components")
+    @equation(
+        "derived here",
+        derived_from=[denoise, forward.predict_noise],
+        shapes="x_t (..., d), step fits x_t",
+        unproved="components",
+    )
     def noise(self, x_t: Array, step: Step) -> Array:
         r"""The best guess of the noise: what a perfect network that predicts noise would say.
 
@@ -198,16 +254,14 @@ class Mixture:
         = \frac{x_t - \sqrt{\bar\alpha_t}\,\mathbb E[x_0 \mid x_t]}{\sqrt{1-\bar\alpha_t}}
         $$
 
-        Args:
-            x_t: noisy samples, shape (..., d).
-            step: the schedule at t, for one time or for a batch of them.
-
         Returns:
             In the shape of ``x_t``.
         """
         return forward.predict_noise(x_t, self.denoise(x_t, step), step)
 
-    @equation("derived here", derived_from=[bayes, diffuse], shapes="x_t (..., d)", unproved="components")
+    @equation(
+        "derived here", derived_from=[bayes, diffuse], shapes="x_t (..., d), step fits x_t", unproved="components"
+    )
     def reverse(self, x_t: Array, step: Step) -> Mixture:
         r"""The true reverse kernel, where x was one step ago for one who sees x_t: a mixture for each sample.
 
@@ -216,10 +270,6 @@ class Mixture:
         $$
 
         One Gaussian is all that a network's step can say; how far this is from one, the chapter on the posterior measures.
-
-        Args:
-            x_t: noisy samples, shape (..., d).
-            step: the schedule at t, for one time or for a batch of them.
         """
         return self.diffuse(step.before).bayes(x_t, step)
 
@@ -227,18 +277,21 @@ class Mixture:
         r"""The peaks of the density: climb from every mean, and count as one what no valley divides.
 
         A round of the climb is $x \leftarrow \sum_k r_k m_k / v_k \big/ \sum_k r_k / v_k$, which solves score = 0 for fixed
-        responsibilities and never goes down. In one dimension this finds every peak; in more there can, rarely, be
-        others that no mean leads to.
+        responsibilities and never goes down. There can be peaks that no mean leads to: a wide bump between two narrow
+        peaks that stand on its means.
 
         Returns:
             Shape (number of peaks, d), for a mixture without batch dimensions.
         """
-        x = np.asarray(self.means, dtype=np.float64)
-        if x.ndim != 2:
-            raise ValueError(f"only one mixture can be searched at a time, this is a batch of {x.shape[:-2]}")
+        means, variances = (to_numpy(parameter).astype(np.float64) for parameter in (self.means, self.variances))
+        if means.ndim != 2:
+            raise ValueError(f"only one mixture can be searched at a time, this is a batch of {means.shape[:-2]}")
+        x = means
         for _ in range(1000):
-            pull = self._responsibilities(x) / np.asarray(self.variances)
-            x = pull @ self.means / pull.sum(-1, keepdims=True)
+            pull = bare(Mixture.responsibilities)(self, x) / variances
+            before, x = x, pull @ means / pull.sum(-1, keepdims=True)
+            if np.array_equal(before, x):
+                break
         peaks: list[np.ndarray] = []
         for point in x[np.argsort(-self.log_prob(x))]:
             if all(self._valley(point, peak) for peak in peaks):
@@ -265,29 +318,8 @@ class Mixture:
         return self.weights, self.means, self.variances
 
     def _like(self, x: Array) -> tuple[Array, ...]:
-        """The parameters in the library, dtype and device of x, which must have d coordinates."""
-        d = self.means.shape[-1]
-        if not hasattr(x, "shape") or len(x.shape) == 0 or x.shape[-1] != d:
-            raise ValueError(f"x must have shape (..., {d}), got {tuple(getattr(x, 'shape', ()))}")
-        return tuple(convert(parameter, like=x) for parameter in self._parameters)
-
-    def _log_terms(self, x: Array) -> Array:
-        """log(w_k N(x; m_k, v_k I)), shape (..., k)."""
-        weights, means, variances = self._like(x)
-        if not is_tensor(x) and not np.all(variances > 0):
-            raise ValueError("a mixture with a variance of 0 has no density; diffuse it first")
-        xp = array_api_compat.array_namespace(x)
-        square = ((x[..., None, :] - means) ** 2).sum(-1)
-        with np.errstate(divide="ignore"):  # a weight of 0 has logarithm minus infinity, as it should
-            return xp.log(weights) - (square / variances + x.shape[-1] * xp.log(2 * math.pi * variances)) / 2
-
-    def _responsibilities(self, x: Array) -> Array:
-        terms = self._log_terms(x)
-        return array_api_compat.array_namespace(x).exp(terms - _log_sum_exp(terms)[..., None])
-
-    def _like_step(self, kept: Array) -> tuple[Array, ...]:
-        """The parameters in the library, dtype and device of a step's numbers; as they are for plain ones."""
-        return tuple(convert(p, like=kept) for p in self._parameters) if hasattr(kept, "shape") else self._parameters
+        """The parameters in the library, dtype and device of x; as they are where it is a number."""
+        return tuple(convert(p, like=x) for p in self._parameters) if hasattr(x, "shape") else self._parameters
 
 
 def two_classes() -> Mixture:
@@ -315,15 +347,16 @@ def standard_normal(d: int = 1) -> Mixture:
 
 
 def _array(value: Array) -> Array:
-    """As an array, float64 in NumPy; a tensor stays as it is."""
-    return value if is_tensor(value) else np.asarray(value, dtype=np.float64)
+    """As an array, float64 in NumPy; a tensor stays as it is, of whole numbers in torch's default dtype."""
+    if is_tensor(value):
+        return value if value.is_floating_point() else 1.0 * value
+    return np.asarray(value, dtype=np.float64)
 
 
-def _log_sum_exp(terms: Array) -> Array:
-    """log(sum(exp(terms))) over the last axis, without overflow."""
-    xp = array_api_compat.array_namespace(terms)
-    top = xp.max(terms, axis=-1)
-    return top + xp.log(xp.exp(terms - top[..., None]).sum(-1))
+def _slack(weights: Array, k: int) -> float:
+    """How far from 1 a sum of k weights may be, by the precision in which they came."""
+    dtype = to_numpy(weights).dtype
+    return max(1e-9, 4 * k * float(np.finfo(dtype).eps)) if dtype.kind == "f" else 1e-9
 
 
 def _trusted(weights: Array, means: Array, variances: Array) -> Mixture:

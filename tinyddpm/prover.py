@@ -96,7 +96,14 @@ def _half_log_snr(kept: Expression) -> Expression:
 
 
 SPECIAL: Mapping[str, tuple[Any, Mapping[str, Expression]]] = {
-    "step": (STEP, {r"\lambda_t": _half_log_snr(ALPHA_BAR), r"SNR(t)": ALPHA_BAR / (1 - ALPHA_BAR)}),
+    "step": (
+        STEP,
+        {
+            r"\lambda_t": _half_log_snr(ALPHA_BAR),
+            r"SNR(t)": ALPHA_BAR / (1 - ALPHA_BAR),
+            **dict.fromkeys((r"\bar\alpha_1", r"\bar\alpha_T"), ALPHA_BAR),  # where the step is that of t = 1 or T
+        },
+    ),
     "step_prev": (Step(1 - ALPHA_PREV, ALPHA_PREV, *[symbol("unused")] * 4), {r"\alpha_{t-1}": ALPHA_PREV}),
     "step_next": (
         Step(1 - ALPHA_NEXT, ALPHA_NEXT, *[symbol("unused")] * 4),

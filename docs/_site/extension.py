@@ -199,8 +199,7 @@ class ListBlock(_Alone):
         for title, group in groupby(LETTERS.values(), lambda letter: letter.section):
             etree.SubElement(parent, "h3", {"id": slug(title)}).text = title
             shown = (
-                (", ".join(f"${latex}$" for latex in letter.latex if latex), f"`{letter.name}`", letter.meaning)
-                + (", ".join(allowed(letter)), letter.elsewhere)
+                (symbols(letter), f"`{letter.name}`", letter.meaning, ", ".join(allowed(letter)), letter.elsewhere)
                 for letter in group
             )
             self.rows(parent, ("letter", "in the code", "what it is", "what it may be", "elsewhere"), shown)
@@ -263,9 +262,14 @@ def slug(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
+def symbols(letter: Letter) -> str:
+    """How formulas write a letter."""
+    return ", ".join(f"${latex}$" for latex in letter.latex if latex)
+
+
 def allowed(letter: Letter) -> list[str]:
     """What a letter may be, in words, as its argument says it where an equation says nothing else."""
-    return [KINDS[letter.kind].replace("`", "")] + door.words(letter.kind, letter.domain)
+    return [KINDS[letter.kind].replace("`", ""), *door.words(letter.kind, letter.domain)]
 
 
 def claim(known: Equation) -> str:

@@ -21,4 +21,6 @@ class Equations(griffe.Extension):
         if known and func.docstring:
             origins = ", ".join(f"[[eq:{origin.name}]]" for origin in known.derived_from)
             derived = f", derived from {origins}" if origins else ""
-            func.docstring.value = f"{known.function.__doc__.rstrip()}\n\n**Equation [[eq:{known.name}]]**: {known.source}{derived}."
+            func.docstring.value = (
+                f"{known.function.__doc__.rstrip()}\n\n**Equation [[eq:{known.name}]]**: {known.source}{derived}."
+            )

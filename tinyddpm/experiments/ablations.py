@@ -36,6 +36,7 @@ from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
 from .tables import spread, table
+from .ways import ways
 
 Changes: TypeAlias = dict[str, Any]
 PICTURES = "pictures.npz"
@@ -71,13 +72,9 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
 )
 """What is asked, what the answers are compared with, and the answers. One that is the recipe's own is left out."""
 
-SAMPLING: dict[str, Changes] = {
-    "posterior": {"sampler": "ancestral", "variance": "posterior"},
-    "beta": {"sampler": "ancestral", "variance": "beta"},
-    "unclipped": {"sampler": "ancestral", "variance": "posterior", "clip": None},
-    "ddim": {"sampler": "ddim"},
-    "second_order": {"sampler": "second_order"},
-}
+DDPM: dict[str, Changes] = {variance: way for (_, variance), way in ways().items() if variance}
+OTHERS: dict[str, Changes] = {name: way for (name, variance), way in ways().items() if not variance}
+SAMPLING: dict[str, Changes] = {**DDPM, "unclipped": {**DDPM["posterior"], "clip": None}, **OTHERS}
 """Ways to sample from the recipe's networks, which need not be trained again; the first is what others are held to."""
 
 STEPS = (1000, 100, 20)
@@ -107,7 +104,7 @@ def _listed() -> dict[str, Ablation]:
             listed.setdefault(_name(changes), Ablation(question, changes, _name(against)))
     for steps in STEPS:
         for way, options in SAMPLING.items():
-            if steps == max(STEPS) and way not in ("posterior", "beta"):
+            if steps == max(STEPS) and way not in DDPM:
                 continue  # it takes minutes, and only these two come from DDPM
             compared = "base" if way == "posterior" else f"posterior-{steps}"
             listed[f"{way}-{steps}"] = Ablation(f"In {steps} steps", {}, compared, {**options, "steps": steps})

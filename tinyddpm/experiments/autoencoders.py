@@ -23,6 +23,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from ..door import unchecked
 from ..elbo import gaussian_log_prob
 from ..files import write
 from ..forward import Gaussian, from_unit_range, reparameterize, to_unit_range
@@ -267,7 +268,8 @@ def fit(
                 watch(step)
         if step == config.steps:
             break
-        loss = model.loss(x[torch.randint(len(x), (config.batch,), generator=rng)], rng).mean()
+        with unchecked():  # a loss that is lost is seen below
+            loss = model.loss(x[torch.randint(len(x), (config.batch,), generator=rng)], rng).mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -323,19 +325,24 @@ def gradient_variances(model: VAE, x: Tensor, seed: int, draws: int) -> dict[str
         codes = model.encode(x)
     for one, mean, var in zip(x, *codes, strict=True):
 
-        def f(z: Tensor, one: Tensor = one) -> Tensor:
-            return gaussian_log_prob(one, *model.decode(z))[:, None]
+        def log_p(z: Tensor, one: Tensor = one) -> Tensor:
+            mean, var = model.decode(z)
+            return gaussian_log_prob(one.expand_as(mean), mean, var)
 
-        def df(z: Tensor, f: Callable[[Tensor], Tensor] = f) -> Tensor:
+        def f(z: Tensor, log_p: Callable[[Tensor], Tensor] = log_p) -> Tensor:
+            return log_p(z)[:, None]
+
+        def df(z: Tensor, log_p: Callable[[Tensor], Tensor] = log_p) -> Tensor:
             with torch.enable_grad():
                 z = z.detach().requires_grad_()
-                return torch.autograd.grad(f(z).sum(), z)[0]
+                return torch.autograd.grad(log_p(z).sum(), z)[0]
 
         noise = _noise(rng, draws, model.latent)
         with torch.no_grad():
-            smooth, _ = reparameterized_gradient(df, mean, var, noise)
-            plain, _ = score_function_gradient(f, mean, var, noise)
-            centred, _ = score_function_gradient(partial(_above, f, f(mean[None])), mean, var, noise)
+            code = mean[None], var[None]
+            smooth, _ = reparameterized_gradient(df, *code, noise)
+            plain, _ = score_function_gradient(f, *code, noise)
+            centred, _ = score_function_gradient(partial(_above, f, f(code[0])), *code, noise)
         for name, drawn in (("reparameterized", smooth), ("score_function", plain), ("centred", centred)):
             total[name] += drawn.double().var(0).sum().item() / len(x)
         total["square"] += (smooth.double().mean(0) ** 2).sum().item() / len(x)

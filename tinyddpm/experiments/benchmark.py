@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..door import check_name
-from ..train import data, judge, loop, metrics, run
+from ..train import data, ema_update_, judge, loop, metrics, run
 from ..train.config import Config
 from ..train.machine import device_of, keep_memory, peak_memory_mb
 from ..train.unet import network, size_of
@@ -38,6 +38,7 @@ from .peers import PEERS, Peer
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
 from .tables import spread, table
+from .ways import FIXED, ways
 
 PARTS = ("machine", "speed", "quality", "sampling")
 """What can be measured."""
@@ -58,11 +59,9 @@ SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
 WAYS = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16", "bfloat16, compiled")}
 """The ways to train that the speed is measured in."""
 
-SAMPLERS: dict[str, dict[str, str]] = {
-    "second_order": {"sampler": "second_order"},
-    "ddim": {"sampler": "ddim"},
-    "ancestral": {"sampler": "ancestral", "variance": "posterior"},
-    "ancestral, beta": {"sampler": "ancestral", "variance": "beta"},
+SAMPLERS = {
+    name if variance in ("", FIXED[0]) else f"{name}, {variance}": options
+    for (name, variance), options in ways().items()
 }
 """The ways to draw; `ancestral`, Algorithm 2, with the most steps is what all are compared with."""
 
@@ -264,8 +263,7 @@ def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float)
             begun = time.perf_counter()
             learn(peer, adam, pictures[torch.randint(len(pictures), (BATCH,))])
             count += 1
-            with torch.no_grad():
-                torch._foreach_lerp_(average, weights, 1 - min(KEPT, count / (count + 10)))
+            ema_update_(average, weights, min(KEPT, count / (count + 10)))
             spent += time.perf_counter() - begun
         memory = memory or peak_memory_mb(cpu)  # of training: drawing comes after
         raw, begun = [value.detach().clone() for value in weights], time.perf_counter()

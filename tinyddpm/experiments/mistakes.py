@@ -68,8 +68,8 @@ class Young(loop.Trainer):
 class Blind(loop.Trainer):
     """Tells the network the same time always."""
 
-    def answer(self, *told: Tensor | None) -> Model:
-        return blind(super().answer(*told))
+    def conditioned(self, *condition: Tensor | None) -> Model:
+        return blind(super().conditioned(*condition))
 
 
 def blind(model: Model) -> Model:
@@ -120,9 +120,9 @@ def learn(mistake: Mistake, config: Config, found: Data) -> tuple[nn.Module, flo
         last = min(config.steps, loop.LOG_EVERY)
         for step in range(config.steps):
             if step == config.steps - last:
-                trainer.lost.zero_()
+                trainer.totals.zero_()
             trainer.step(step / config.steps)
-    return trainer.averaged(), trainer.lost[0].item() / last
+    return trainer.averaged(), trainer.totals[0].item() / last
 
 
 def draw(mistake: Mistake, model: Model, config: Config, shape: Sequence[int], seed: int = 0) -> np.ndarray:

@@ -2,7 +2,8 @@ r"""Chapter 6. Training and sampling: Algorithms 1 and 2, on a network small eno
 
 A model is any callable ``model(x_t, t)``: it gets noisy samples, shape (batch, ...), and their times, whole
 numbers in 1..T, shape (batch,), and answers in the shape of ``x_t``. What the answer means is named by
-``predicts``: the "noise", "x_0" or the "velocity". `unet` has a network, `data` pictures, `loop` the trainer.
+``predicts``, one of `forward.PREDICTIONS`: the "noise", "x_0" or the "velocity". `samplers` draws from a model,
+`metrics` says how good that is, `unet` has a network, `data` pictures, `loop` the trainer.
 """
 
 from __future__ import annotations
@@ -20,59 +21,7 @@ from ..forward import PREDICTIONS, Schedule
 Model: TypeAlias = Callable[[Any, Any], Any]
 """``model(x_t, t)``, see above."""
 
-# Algorithm 1. -----------------------------------------------------------------------------------------------
-
-
-@equation(
-    "Ho et al. 2020, App. B",
-    where={"t": "any", "dims": "whole [2, inf)"},
-    require={"dims must be even": "dims % 2 == 0"},
-    shapes="t (batch)",
-    unproved="arrays",
-)
-def time_embedding(t: Array, dims: int) -> Array:
-    r"""The time as sines and cosines: fast ones tell neighbours apart, slow ones far from near.
-
-    $$
-    e(t)_i = \sin(\omega_i t), \qquad e(t)_{i + d/2} = \cos(\omega_i t), \qquad
-    \omega_i = 10000^{-2i/d}, \qquad i = 0, \dots, d/2 - 1
-    $$
-
-    Args:
-        t: times, one for each sample, shape (batch,).
-        dims: d, how many numbers describe a time; even, at least 2.
-
-    Returns:
-        A row for each time, shape (batch, d): float32 for whole numbers, else in the dtype of ``t``.
-    """
-    xp = array_api_compat.array_namespace(t)
-    t = t if xp.isdtype(t.dtype, "real floating") else xp.astype(t, xp.float32)
-    i = xp.arange(dims // 2, dtype=t.dtype, device=array_api_compat.device(t))
-    angle = t[:, None] * 10000 ** (-2 * i / dims)
-    return xp.concat([xp.sin(angle), xp.cos(angle)], axis=1)
-
-
-@equation("VDM, low-discrepancy sampling of t", shapes="uniform () or (1)", unproved="arrays")
-def stratified_times(uniform: Array, batch: int, T: int) -> Array:
-    r"""Times for a batch, spread evenly: each is uniform on 1..T, but together they leave no gap.
-
-    $$
-    t_i = 1 + \Big\lfloor T \cdot \Big(\big(u + \tfrac{i}{B}\big) \bmod 1\Big) \Big\rfloor, \qquad
-    i = 0, \dots, B - 1
-    $$
-
-    Args:
-        uniform: one uniform random number in [0, 1), as an array or tensor of shape () or (1,), in float64.
-        batch: B, how many times.
-        T: the last time.
-
-    Returns:
-        Whole numbers (int64), shape (batch,).
-    """
-    xp = array_api_compat.array_namespace(uniform)
-    i = xp.arange(batch, dtype=uniform.dtype, device=array_api_compat.device(uniform))
-    place = (uniform + i / batch) % 1
-    return 1 + xp.astype(xp.floor(T * place), xp.int64)
+# Algorithm 1. --------------------------------------------------------------------------------------------------------
 
 
 @equation(
@@ -94,12 +43,7 @@ def training_loss(
     The target $y$ is $\epsilon$, $x_0$ or $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$.
 
     Args:
-        model: the network $f_\theta$, called as ``model(x_t, t)``.
-        x_0: clean samples, shape (batch, ...).
-        t: times in 1..T, shape (batch,).
-        noise: standard normal, in the shape of ``x_0``.
-        schedule: T steps.
-        predicts: what the model answers: "noise", "x_0" or "velocity".
+        predicts: what the model answers: one of `forward.PREDICTIONS`.
 
     Returns:
         The squared norm for each sample, shape (batch,): a sum over the data's dimensions, no mean yet.
@@ -134,21 +78,75 @@ def learned_variance_loss(
 
     Args:
         model: answers with twice the channels of ``x_t``: what it predicts, and $2v - 1$.
-        x_0: clean samples, shape (batch, channels, ...).
         t: times in 1..T, shape (batch,). At t = 1 there is nothing to learn of a step without noise.
-        noise: standard normal, in the shape of ``x_0``.
-        schedule: at least two steps.
-        predicts: what the first half of the answer is: "noise", "x_0" or "velocity".
-        weight: $\lambda$.
+        predicts: what the first half of the answer is: one of `forward.PREDICTIONS`.
     """
-    x_t = forward.diffuse(x_0, noise, schedule.at(t, like=x_0))
+    step = schedule.at(t, like=x_0)
+    x_t = forward.diffuse(x_0, noise, step)
     answer, v = halves(model(x_t, t), x_0.shape[1])
-    simple = elbo.simple_loss(PREDICTIONS[predicts].target(x_0, noise, schedule.at(t, like=x_0)), answer)
-    step = schedule.at(t.clamp(min=2), like=x_0)
-    mean = posterior.mean(x_t, PREDICTIONS[predicts].x_0(x_t, answer.detach(), step), step)
-    var = posterior.interpolated_variance((v + 1) / 2, step)
+    prediction = PREDICTIONS[predicts]
+    simple = elbo.simple_loss(prediction.target(x_0, noise, step), answer)
+    step = schedule.at(t.clamp(min=2), like=x_0)  # not for the bound at t = 1
+    x_0_hat = prediction.x_0(x_t, answer.detach(), step)
+    mean = posterior.mean(x_t, x_0_hat, step)
+    var = posterior.interpolated_variance(v, step)
     bound = elbo.denoising_matching(x_t, x_0, mean, var, step)
     return elbo.hybrid_loss(simple, schedule.T * bound * (t > 1), weight)
+
+
+@equation(
+    "Ho et al. 2020, App. B",
+    where={"t": "pixels real", "dims": "whole [2, inf)"},
+    require={"dims must be even": "dims % 2 == 0"},
+    shapes="t (batch)",
+    unproved="arrays",
+)
+def time_embedding(t: Array, dims: int) -> Array:
+    r"""The time as sines and cosines: fast ones tell neighbours apart, slow ones far from near.
+
+    $$
+    e(t)_i = \sin(\omega_i t), \qquad e(t)_{i + d/2} = \cos(\omega_i t), \qquad
+    \omega_i = 10000^{-2i/d}, \qquad i = 0, \dots, d/2 - 1
+    $$
+
+    All sines come first, then all cosines, both from fast to slow. Other code begins with the cosines, alternates the
+    two or divides by d/2 - 1: that is the same up to the order of the columns, or nearly, but weights learned with one
+    order do not fit another.
+
+    Args:
+        t: times, one for each sample, whole numbers or not.
+        dims: d, how many numbers describe a time; even, at least 2.
+
+    Returns:
+        A row for each time, shape (batch, d): in the dtype of ``t``, or of whole numbers in the library's own for floats.
+    """
+    xp = array_api_compat.array_namespace(t)
+    i = xp.arange(dims // 2, dtype=t.dtype, device=array_api_compat.device(t))
+    angle = t[:, None] * 10000 ** (-2 * i / dims)
+    return xp.concat([xp.sin(angle), xp.cos(angle)], axis=1)
+
+
+@equation("VDM, low-discrepancy sampling of t", shapes="uniform () or (1)", unproved="arrays")
+def stratified_times(uniform: Array, batch: int, T: int) -> Array:
+    r"""Times for a batch, spread evenly: each is uniform on 1..T, but together they leave no gap.
+
+    $$
+    t_i = 1 + \Big\lfloor T \cdot \Big(\big(u + \tfrac{i}{B}\big) \bmod 1\Big) \Big\rfloor, \qquad
+    i = 0, \dots, B - 1
+    $$
+
+    Args:
+        uniform: one uniform random number in [0, 1), as an array or tensor of shape () or (1,), in float64.
+        batch: B, how many times.
+
+    Returns:
+        Whole numbers (int64), shape (batch,).
+    """
+    xp = array_api_compat.array_namespace(uniform)
+    device = array_api_compat.device(uniform)
+    i = xp.arange(batch, dtype=uniform.dtype, device=device)
+    place = (uniform + i / batch) % 1
+    return 1 + xp.astype(xp.floor(T * place), xp.int64)
 
 
 @equation("Ho et al. 2020, App. B")
@@ -158,16 +156,33 @@ def ema_update(average: Array, value: Array, decay: Array) -> Array:
     $$
     \bar\theta \leftarrow \lambda\,\bar\theta + (1 - \lambda)\,\theta
     $$
-
-    Args:
-        average: the average so far, any shape.
-        value: the new weights, in the shape of ``average``.
-        decay: $\lambda$, how much of the average is kept, in [0, 1].
     """
     return decay * average + (1 - decay) * value
 
 
-# Algorithm 2. -----------------------------------------------------------------------------------------------
+def ema_update_(averages: list[Any], values: list[Any], decay: float) -> None:
+    """`ema_update` of many tensors at once and in place: a few calls where one for each weight would be hundreds."""
+    import torch
+
+    with torch.no_grad():  # or each average would remember all before it
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+# Algorithm 2 and its kin. --------------------------------------------------------------------------------------------
+
+from .samplers import SAMPLERS as SAMPLERS  # noqa: E402
+from .samplers import VARIANCES as VARIANCES  # noqa: E402
+from .samplers import Moment as Moment  # noqa: E402
+from .samplers import Sampler as Sampler  # noqa: E402
+from .samplers import encode as encode  # noqa: E402
+from .samplers import halves as halves  # noqa: E402
+from .samplers import interpolate as interpolate  # noqa: E402
+from .samplers import sample as sample  # noqa: E402
+from .samplers import sample_path as sample_path  # noqa: E402
+from .samplers import second_order_step as second_order_step  # noqa: E402
+from .samplers import visited_times as visited_times  # noqa: E402
+
+# A class that is asked for. ------------------------------------------------------------------------------------------
 
 
 @equation("Ho & Salimans 2022, Eq. 6")
@@ -179,11 +194,6 @@ def guided_noise(noise_cond: Array, noise_uncond: Array, w: Array) -> Array:
     $$
 
     With w = 0 there is no guidance; elsewhere the same number is often written as a scale of 1 + w.
-
-    Args:
-        noise_cond: the noise predicted for a class or a text c.
-        noise_uncond: the noise predicted without one, in the same shape.
-        w: the strength.
     """
     return (1 + w) * noise_cond - w * noise_uncond
 
@@ -205,19 +215,8 @@ def guided(model: Callable[[Any, Any, Any], Any], labels: Any, w: float = 0.0) -
     return answer
 
 
-def halves(answer: Array, channels: int) -> tuple[Array, Array]:
-    """What the network predicts and what it says of the variance, of an answer with twice the channels."""
-    return answer[:, :channels], answer[:, channels:]
+# How good the samples are. -------------------------------------------------------------------------------------------
 
-
-# Algorithm 2 and its kin, and then the measures of quality.
-from .samplers import SAMPLERS as SAMPLERS  # noqa: E402
-from .samplers import encode as encode  # noqa: E402
-from .samplers import interpolate as interpolate  # noqa: E402
-from .samplers import sample as sample  # noqa: E402
-from .samplers import sample_path as sample_path  # noqa: E402
-from .samplers import second_order_step as second_order_step  # noqa: E402
-from .samplers import visited_times as visited_times  # noqa: E402
 from .metrics import frechet_distance as frechet_distance  # noqa: E402
 from .metrics import nearest_neighbours as nearest_neighbours  # noqa: E402
 from .metrics import sliced_wasserstein as sliced_wasserstein  # noqa: E402

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import Doc
 
 from .. import forward
 from ..door import check_name
 from ..forward import PREDICTIONS, Schedule
 from .data import CONDITIONS, check_data
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "schedule": tuple(forward.SCHEDULES),
-    "predicts": tuple(PREDICTIONS),
+CHOICES: dict[str, Collection[str]] = {
+    "schedule": forward.SCHEDULES,
+    "predicts": PREDICTIONS,
     "times": ("stratified", "uniform", "importance"),
     "loss": ("mean", "sum"),
     "weighting": ("equal", "min_snr", "bound"),
@@ -30,6 +33,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 FREE = ("out", "resume", "device", "compile", "save_every", "grid_every", "judge")
 """What may change when a run is resumed: where and how it runs, not what it learns."""
+
+
+def one_of(words: str, choices: Collection[str], more: str = "") -> Doc:
+    """The help of an option that is one of a few words."""
+    return Doc(f"{words}: {', '.join(choices)}{more}")
 
 
 def check_seed(seed: int) -> None:
@@ -74,22 +82,17 @@ class Config:
     grid_every: float = 60.0
     """seconds between two pictures of samples on the way"""
     judge: bool | None = None
-    """say at the end what the samples are worth, as `tinyddpm judge` does; if not given, of digits and points, where it is soon done"""
+    """--judge or --no-judge: whether to measure the samples at the end, as `tinyddpm judge` does; if not given, those of digits and points, where it is soon done"""
 
     T: int = 1000
     """how many noise steps"""
-    schedule: str = "cosine"
-    """noise schedule: linear, scaled_linear, proportional, cosine"""
+    schedule: Annotated[str, one_of("noise schedule", CHOICES["schedule"])] = "cosine"
     zero_terminal_snr: bool = False
     """rescale the schedule so that nothing of a picture is left at T; not for noise prediction"""
-    predicts: str = "velocity"
-    """what the network predicts: noise, x_0, velocity"""
-    times: str = "stratified"
-    """how a batch's times are drawn: stratified, uniform, importance"""
-    loss: str = "mean"
-    """mean square, or the sum of squares, the squared norm: mean, sum"""
-    weighting: str = "equal"
-    """of the times: equal, min_snr, or as in the bound"""
+    predicts: Annotated[str, one_of("what the network predicts", CHOICES["predicts"])] = "velocity"
+    times: Annotated[str, one_of("how a batch's times are drawn", CHOICES["times"])] = "stratified"
+    loss: Annotated[str, one_of("mean square, or the sum of squares, the squared norm", CHOICES["loss"])] = "mean"
+    weighting: Annotated[str, one_of("how much the loss of a time counts", CHOICES["weighting"])] = "equal"
     learned_variance: bool = False
     """let the network say the variance of a step too"""
 
@@ -97,8 +100,7 @@ class Config:
     """how many pictures in a step"""
     accumulate: int = 1
     """in how many parts a batch is gone through, to save memory"""
-    optimiser: str = "adam"
-    """adam, adamw, lamb, sgd"""
+    optimiser: Annotated[str, one_of("optimiser", CHOICES["optimiser"])] = "adam"
     lr: float = 2e-3
     """learning rate at its highest"""
     warm_up: int = 50
@@ -108,7 +110,7 @@ class Config:
     ema: float | None = None
     """how much of the average of the weights is kept in a step; if not given, the last tenth of them is averaged"""
     flip: bool | None = None
-    """mirror half of the pictures; if not given, where the data set allows it"""
+    """--flip or --no-flip: whether to mirror half of the pictures; if not given, where the dataset allows it"""
     shift: int | None = None
     """pixels that pictures are moved by at most, three of four of them, and the network is told; 0 for none; if not given, 1, of no pictures at first and of more and more, up to three of four, as they are seen again and again"""
 
@@ -118,12 +120,11 @@ class Config:
     """how many sizes the network sees a picture in; if not given, it is halved down to 4 pixels, while halves are whole"""
     blocks: int = 1
     """residual blocks at each size"""
-    norm: str = "group"
-    """what channels are normalised over: group, layer, instance, batch"""
-    time: str = "sinusoidal"
-    """embedding of the times: sinusoidal, learned"""
-    skips: str = "concatenate"
-    """how the way up meets the way down: concatenate, add"""
+    norm: Annotated[
+        str, one_of("what channels are normalised over", CHOICES["norm"], "; batch not for a batch in parts")
+    ] = "group"
+    time: Annotated[str, one_of("embedding of the times", CHOICES["time"])] = "sinusoidal"
+    skips: Annotated[str, one_of("how the way up meets the way down", CHOICES["skips"])] = "concatenate"
     attention: bool = True
     """whether places look at each other, at the smallest size"""
     dropout: float | None = None
@@ -136,9 +137,9 @@ class Config:
     device: str = "auto"
     """auto, cpu, cuda: auto takes the GPU if there is one"""
     precision: str = "auto"
-    """of training: auto, float32, bfloat16; auto is bfloat16 where it pays: on a GPU or CPU that has it, there for pictures above 16x16"""
+    """of the network: auto, float32, bfloat16; auto trains in bfloat16 where it pays: on a GPU or CPU that has it, there for pictures above 16x16. Samples are drawn in float32, on a GPU by way of TF32; with float32 all its digits count, in training and afterwards"""
     compile: bool = False
-    """compile the network first, on a GPU with CUDA graphs: worth a minute's wait in a long run"""
+    """compile the network, and only that, not the whole step; on a GPU with CUDA graphs: worth a minute's wait in a long run"""
 
     def check(self) -> Config:
         """Refuse what cannot be run, before anything is computed or written; gives the config back.

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import elbo
-from ..files import write
+from ..files import optional, write
 from . import checkpoint, data, guided, metrics, plots, run
 from .data import Data
-from .loop import move
-from .machine import one_thread
+from .loop import shifted
+from .machine import in_precision, one_thread, seed_here
 from .unet import prediction
 
 STEPS, BATCH = 1000, 128
@@ -31,20 +31,20 @@ PICTURES, POINTS = 100, 2000
 
 
 class Classifier(nn.Module):
-    """A small network that tells classes apart; the 64 numbers before its answer are the features of a picture."""
+    """A small network that tells classes apart; the 64 numbers before its last layer are the features of a picture."""
 
     def __init__(self, channels: int, edge: int, classes: int) -> None:
         super().__init__()
         sizes, layers = (channels, 32, 64, 64), list[nn.Module]()
         for i in range(3):
             layers += [nn.Conv2d(sizes[i], sizes[i + 1], 3, padding=1), nn.BatchNorm2d(sizes[i + 1]), nn.ReLU()]
-            layers += [nn.MaxPool2d(2)] if i == 0 or edge > 8 else []
+            layers += [nn.MaxPool2d(2)] if edge > 8 or (i == 0 and edge > 1) else []
         self.see = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3))
         self.features = nn.Sequential(nn.Linear(16 * 64, 64), nn.ReLU())
-        self.answer = nn.Linear(64, classes)
+        self.scores = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.answer(self.features(self.see(x)))
+        return self.scores(self.features(self.see(x)))
 
     @torch.no_grad()
     def describe(self, pictures: np.ndarray) -> np.ndarray:
@@ -53,38 +53,41 @@ class Classifier(nn.Module):
         return torch.cat([self.features(self.see(part)) for part in parts]).numpy()
 
 
-def classifier(found: Data, cache: Path | None = None) -> tuple[Classifier, float]:
-    """The judge for a data set and the share of held-out pictures that it gets right; trained once, then kept."""
+def classifier(dataset: Data, cache: Path | None = None) -> tuple[Classifier, float]:
+    """The judge for a dataset and the share of held-out pictures that it gets right; trained once, then kept."""
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tinyddpm"
-    kept = cache / f"judge-{data.checksum(found):08x}.safetensors"
+    kept = cache / f"judge-{data.checksum(dataset):08x}.safetensors"
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        judge = Classifier(found.train.shape[1], min(found.train.shape[2:]), found.classes)
+        seed_here(0, torch.device("cpu"))
+        judge = Classifier(dataset.train.shape[1], min(dataset.train.shape[2:]), dataset.classes)
         if kept.is_file():
             with suppress(ValueError, RuntimeError):  # damaged, or another version's: a new one is made
                 tensors, state = checkpoint.read(kept)
                 judge.load_state_dict(tensors)
                 return judge.eval(), state["accuracy"]
         with one_thread():  # so that it is the same judge on any number of cores
-            _learn(judge, found)
+            _learn(judge, dataset)
     judge.eval()
-    seen, labels = (found.held_out, found.held_out_labels) if len(found.held_out) else (found.train, found.train_labels)
+    pictures, labels = dataset.held_out, dataset.held_out_labels
+    if not len(pictures):
+        pictures, labels = dataset.train, dataset.train_labels
     with torch.no_grad():
-        told = torch.cat([judge(part).argmax(1) for part in torch.from_numpy(seen).split(500)])
-    accuracy = float((told.numpy() == labels).mean())
-    cache.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(kept, judge.state_dict(), {"accuracy": accuracy})
+        predicted = torch.cat([judge(part).argmax(1) for part in torch.from_numpy(pictures).split(500)])
+    accuracy = float((predicted.numpy() == labels).mean())
+    with optional():
+        cache.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(kept, judge.state_dict(), {"accuracy": accuracy})
     return judge, accuracy
 
 
-def _learn(judge: Classifier, found: Data) -> None:
-    x, labels = torch.from_numpy(found.train), torch.from_numpy(found.train_labels)
+def _learn(judge: Classifier, dataset: Data) -> None:
+    x, labels = torch.from_numpy(dataset.train), torch.from_numpy(dataset.train_labels)
     adam = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.05)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=STEPS)
     for _ in range(STEPS):
         chosen = torch.randint(len(x), (BATCH,))
-        moved = move(x[chosen], torch.randint(-1, 2, (BATCH, 2)))  # a shape is the same there
-        loss = functional.cross_entropy(judge(moved), labels[chosen], label_smoothing=0.05)
+        x_0 = shifted(x[chosen], torch.randint(-1, 2, (BATCH, 2)))  # a shape is the same there
+        loss = functional.cross_entropy(judge(x_0), labels[chosen], label_smoothing=0.05)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -93,7 +96,7 @@ def _learn(judge: Classifier, found: Data) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `judge` found; a figure is None where it cannot be told. The bound is in bits per dimension."""
+    """What `judge` measured; a figure is None where it cannot be. The bound is in bits per dimension."""
 
     samples: int
     frechet_distance: float | None = None
@@ -107,8 +110,8 @@ class Verdict:
     bound_floor: float | None = None
     bound_terms: list[float] | None = None
     bound_class: float | None = None
-    untold: tuple[str, ...] = ()
-    """what could not be told, and why"""
+    unmeasured: tuple[str, ...] = ()
+    """what could not be measured, and why"""
 
     def __str__(self) -> str:
         lines = [f"{self.samples} samples"]
@@ -127,7 +130,8 @@ class Verdict:
             )
         if self.bound is not None and self.bound_terms is not None:
             floor = "" if self.bound_floor is None else f"; the truth itself {self.bound_floor:.3f}"
-            lines.append(f"bound                {self.bound:.3f} ± {self.bound_error:.3f} (bits per dimension{floor})")
+            error = "" if self.bound_error is None else f" ± {self.bound_error:.3f}"
+            lines.append(f"bound                {self.bound:.3f}{error} (bits per dimension{floor})")
             T, parts = len(self.bound_terms) - 1, {"L_0": self.bound_terms[0]}
             for low in (10**power for power in range(5) if 10**power < T):
                 high = min(10 * low, T)
@@ -135,87 +139,115 @@ class Verdict:
             parts |= {"L_T": self.bound_terms[-1]}
             parts |= {"naming the class": self.bound_class} if self.bound_class else {}
             lines += [
-                f"  {name:19s}{f'{of:.0e}' if 0 < abs(of) <= 0.001 else f'{of:.3f}'}" for name, of in parts.items()
+                f"  {name:19s}{bits:{'.0e' if 0 < abs(bits) <= 0.001 else '.3f'}}" for name, bits in parts.items()
             ]
-        return "\n".join([*lines, *self.untold])
+        return "\n".join([*lines, *self.unmeasured])
 
 
-def judge(folder: Path, n: int = 1000, seed: int = 0, best: bool = False, **options: Any) -> Verdict:
-    """Draw samples from a run, compare them with data that was held out, and write down what that came to."""
-    loaded = run.load(folder, best)
-    found = data.load(loaded.config.data, loaded.config.held_out)
-    verdict = replace(compare(loaded.sample(n, seed, **options), found), **bound(loaded, found))
-    checkpoint.write_json(folder / "judge.json", {"drawn": {"seed": seed, "best": best, **options}, **vars(verdict)})
+def judge(
+    folder: Path,
+    n: int = 1000,
+    seed: int = 0,
+    best: bool = False,
+    device: str = "cpu",
+    announce: Callable[[Verdict], None] = lambda verdict: None,
+    **options: Any,
+) -> Verdict:
+    """Draw samples from a run, compare them with data that was held out, announce what that came to, and write it down.
+
+    Raises:
+        ValueError: when there is no such run, or its data have changed since.
+    """
+    loaded, dataset = run.load(folder, best, device), checkpoint.read_data(folder)
+    verdict = replace(
+        compare(loaded.sample(n, seed, **options), dataset),
+        **bound(loaded, dataset, device=str(loaded.generator(0).device)),
+    )
+    try:
+        announce(verdict)
+    finally:
+        drawn = {"seed": seed, "best": best, **options}
+        checkpoint.write_json(folder / "judge.json", {"drawn": drawn, **vars(verdict)})
     if verdict.bound_terms is not None:
-        picture = plots.bound(verdict.bound_terms)
-        write(folder / "bound.png", lambda file: file.write(picture))
+        with optional():
+            picture = plots.bound(verdict.bound_terms)
+            write(folder / "bound.png", lambda file: file.write(picture))
     return verdict
 
 
-def bound(loaded: run.Run, found: Data, n: int | None = None) -> dict[str, Any]:
+def bound(loaded: run.Run, dataset: Data, n: int | None = None, device: str = "cpu") -> dict[str, Any]:
     """The bound on minus the log-likelihood of n held-out data, term by term; and the truth, where it is known.
 
     Its error is one standard error, where the truth is known that of the difference: either comes from the noise that
-    is drawn once for each of the data and each t.
+    is drawn once for each of the data and each t. There is none of a single one.
 
-    The variance of a step is the larger of the two fixed ones, also of a network that was taught its own: data are
+    The variance of a step is the larger of the two fixed ones, also for a network with a variance of its own: data are
     wide beside the noise of small t, and there the smaller one makes the bound needlessly loose.
     """
-    if not len(found.held_out):
+    if not len(dataset.held_out):
         return {}
     n = n or (PICTURES if loaded.pictures else POINTS)
-    x, config, dims = torch.from_numpy(found.held_out[:n]), loaded.config, math.prod(loaded.shape)
-    known = data.told(found, config.conditional).held_out_labels
-    labels = None if known is None else torch.from_numpy(known[:n])
+    rng, config, dims = torch.Generator(device).manual_seed(0), loaded.config, math.prod(loaded.shape)
+    x = torch.from_numpy(dataset.held_out[:n]).to(device)
+    labels = data.conditioned(dataset, config.conditional).held_out_labels
+    labels = None if labels is None else labels[:n]
 
-    model = loaded.model if labels is None else guided(loaded.model, labels)
-    clip, bins = (1.0, found.levels) if loaded.pictures else (None, None)
-    rng, schedule = torch.Generator().manual_seed(0), config.noise_schedule()
+    model = loaded.model if labels is None else guided(loaded.model, torch.from_numpy(labels).to(device))
+    model = in_precision(config.precision, rng.device)(prediction(model, x.shape[1]))
+    clip, bins = (1.0, dataset.levels) if loaded.pictures else (None, None)
     with torch.no_grad():
-        nats = elbo.vlb_terms(prediction(model, x.shape[1]), x, schedule, rng, config.predicts, "beta", clip, bins)
+        nats = elbo.vlb_terms(model, x, config.noise_schedule(), rng, config.predicts, "beta", clip, bins).cpu()
     terms = elbo.bits_per_dim(nats.mean(1), dims).tolist()
     # log p(x) is at least log p(x | class) + log p(class): naming the class is part of the message.
     shares = np.array(loaded.counts) / sum(loaded.counts) if loaded.counts else np.ones(1)
     naming = 0.0 if labels is None else float(elbo.bits_per_dim(-np.log(shares[labels]).mean(), dims))
     figures: dict[str, Any] = {"bound": math.fsum(terms) + naming, "bound_terms": terms, "bound_class": naming}
     each = nats.double().sum(0).numpy()
-    if found.truth is not None:
-        exact = -found.truth.log_prob(found.held_out[:n].astype(np.float64))
+    if dataset.truth is not None:
+        exact = -dataset.truth.log_prob(dataset.held_out[:n].astype(np.float64))
         figures["bound_floor"] = float(elbo.bits_per_dim(exact.mean(), dims))
         each = each - exact
-    figures["bound_error"] = float(elbo.bits_per_dim(each.std(ddof=1) / math.sqrt(len(each)), dims))
+    if len(each) > 1:
+        figures["bound_error"] = float(elbo.bits_per_dim(each.std(ddof=1) / math.sqrt(len(each)), dims))
     return figures
 
 
-def compare(samples: np.ndarray, found: Data) -> Verdict:
+def compare(samples: np.ndarray, dataset: Data) -> Verdict:
     """Samples against real ones. The floor is the training data against the held-out: as far apart as chance has it."""
-    real = found.held_out if len(found.held_out) else found.train
+    real = dataset.held_out if len(dataset.held_out) else dataset.train
     if not np.isfinite(samples).all():
         raise ValueError("samples must be finite numbers")
     figures: dict[str, Any] = {}
-    untold = []
+    unmeasured = []
 
-    def tell(what: str, measure: Callable[[], dict[str, float]]) -> None:
+    def measure(name: str, figure: Callable[[], dict[str, float]]) -> None:
         try:
-            figures.update(measure())
+            figures.update(figure())
         except ValueError as problem:  # too few samples, or all alike
-            untold.append(f"{what:20s} untold: {problem}")
+            unmeasured.append(f"{name:20s} not measured: {problem}")
 
     if samples.ndim == 2:
-        n = min(len(samples), len(found.train), len(real))
+        n = min(len(samples), len(dataset.train), len(real))
         drawn = samples[np.linspace(0, len(samples) - 1, n).astype(int)]  # they come class by class
-        figures["sliced_wasserstein"] = metrics.sliced_wasserstein(drawn, real[:n])
-        figures["sliced_floor"] = metrics.sliced_wasserstein(found.train[:n], real[-n:])
-    elif found.classes:
-        features, accuracy = classifier(found)
-        at_real, at_fake = features.describe(real), features.describe(samples)
-        pair = (at_real, features.describe(found.train)) if len(found.held_out) else (at_real[::2], at_real[1::2])
-        far = metrics.frechet_distance
-        tell(
-            "Fréchet distance",
-            lambda: {"frechet_distance": far(at_real, at_fake), "frechet_floor": far(*pair), "accuracy": accuracy},
+        far = metrics.sliced_wasserstein
+        measure(
+            "sliced Wasserstein",
+            lambda: {"sliced_wasserstein": far(drawn, real[:n]), "sliced_floor": far(dataset.train[:n], real[-n:])},
         )
-    if len(found.held_out) and samples.ndim == 4:
-        sets = samples, found.train, found.held_out[:1000]
-        tell("nearest neighbours", lambda: {"nearest_neighbours": metrics.nearest_neighbours(*sets)})
-    return Verdict(len(samples), untold=tuple(untold), **figures)
+    elif dataset.classes:
+        features, accuracy = classifier(dataset)
+        at_real, at_fake = features.describe(real), features.describe(samples)
+        pair = (at_real, features.describe(dataset.train)) if len(dataset.held_out) else (at_real[::2], at_real[1::2])
+        distance = metrics.frechet_distance
+        measure(
+            "Fréchet distance",
+            lambda: {
+                "frechet_distance": distance(at_real, at_fake),
+                "frechet_floor": distance(*pair),
+                "accuracy": accuracy,
+            },
+        )
+    if len(dataset.held_out) and samples.ndim == 4:
+        sets = samples, dataset.train, dataset.held_out[:1000]
+        measure("nearest neighbours", lambda: {"nearest_neighbours": metrics.nearest_neighbours(*sets)})
+    return Verdict(len(samples), unmeasured=tuple(unmeasured), **figures)

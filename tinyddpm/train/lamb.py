@@ -1,4 +1,4 @@
-"""LAMB: Adam whose step has, in each layer, a length in proportion to that of the weights."""
+"""LAMB: Adam, but in each layer the step is as long as the weights are, times the learning rate."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ class Lamb(torch.optim.Optimizer):
                 n = state["step"].item()
                 first, second = state["first"] / (1 - keep_1**n), state["second"] / (1 - keep_2**n)
                 adam = first / (second.sqrt() + group["eps"])
-                length, way = weight.norm(), adam.norm()
-                trust = torch.where((length > 0) & (way > 0), length / way, 1.0)
+                length, adam_length = weight.norm(), adam.norm()
+                trust = torch.where((length > 0) & (adam_length > 0), length / adam_length, 1.0)
                 weight -= group["lr"] * trust * adam

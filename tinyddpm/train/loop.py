@@ -6,12 +6,11 @@ import copy
 import gc
 import json
 import math
-import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,24 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from ..files import write
+from .. import elbo
+from ..files import optional, write
 from ..forward import Schedule
-from . import Model, checkpoint, data, guided, learned_variance_loss, plots, stratified_times, training_loss
+from . import (
+    Model,
+    checkpoint,
+    data,
+    ema_update_,
+    guided,
+    learned_variance_loss,
+    plots,
+    stratified_times,
+    training_loss,
+)
 from .config import Config
 from .data import Data
 from .lamb import Lamb
-from .machine import device_of, half_pays, peak_memory_mb
+from .machine import device_of, half_pays, in_precision, peak_memory_mb, seed_here, whole_from
 from .run import Run, at_once
 from .times import Times
 from .unet import network, prediction, size_of
@@ -40,21 +50,27 @@ LOG_EVERY = 50
 """Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
 
 MEMORY = 18
-"""How soon the average forgets: step k has a share like k to this power, so that the last tenth of them has 86 percent."""
+"""Exponent of the weight average: step k weighs k**MEMORY, so that the last tenth of the steps has 86 percent."""
 
 SEEN = 200
 """How often pictures are seen before more is done against learning them by heart."""
 
 DROPOUT = (0.0, 0.05, 0.1, 0.15, 0.2)
-"""The share that a block leaves out, one for each time pictures were seen so often; few, for each is compiled anew."""
+"""Dropout rates: the next one each time that pictures were seen so often; few, for each is compiled anew."""
 
-MOVED = (0.25, 0.75)
-"""The share of a batch that is moved: how much it grows in the same time, and the most that it grows to."""
+SHIFTED = (0.25, 0.75)
+"""Augmentation: by how much the shifted share of a batch grows in the same time, and the most that it grows to."""
+
+PRIOR_BITS = 0.01
+"""The trainer warns of a larger L_T, in bits per dimension; that of DDPM's schedule of 1000 steps is far smaller."""
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""What ends a run, once it has been saved: Ctrl-C, kill, a terminal that was closed. No system has all of them."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run came to. The losses are squared errors of the prediction, per pixel."""
+    """What a run came to. The losses are squared errors of the prediction, per pixel; ``loss`` is that of the log's last line."""
 
     run: str
     samples: str
@@ -85,11 +101,12 @@ class Trainer:
 
     Every process draws the whole batch from a generator in the same state, and works on its part of it: so a run is
     the same with any number of processes, and one state of one generator is all that must be kept to go on with it.
-    What is left out of the blocks can only be drawn from torch's own generator, which is seeded anew for each part.
+    Dropout can only be drawn from torch's own generator, which is seeded anew for each part.
     """
 
-    def __init__(self, config: Config, found: Data, device: torch.device, rank: int = 0, processes: int = 1) -> None:
-        self.config, self.device, self.rank, self.parts = config, device, rank, processes * config.accumulate
+    def __init__(self, config: Config, dataset: Data, device: torch.device, rank: int = 0, processes: int = 1) -> None:
+        self.config, self.device, self.rank, self.processes = config, device, rank, processes
+        self.parts = processes * config.accumulate
         if config.batch % self.parts:
             raise ValueError(
                 f"batch must be a multiple of {self.parts}, processes times accumulate, got {config.batch}"
@@ -97,18 +114,22 @@ class Trainer:
         if config.times == "importance" and processes > 1:
             raise ValueError("times must be stratified or uniform in several processes, got 'importance'")
         self.schedule = config.noise_schedule()
-        self.found = found = data.told(found, config.conditional)
-        self.x = torch.from_numpy(found.train).to(device)
-        self.labels = None if found.train_labels is None else torch.from_numpy(found.train_labels).to(device)
-        self.flip = found.flips if config.flip is None else config.flip
+        self.dataset = dataset = data.conditioned(dataset, config.conditional)
+        self.x = torch.from_numpy(dataset.train).to(device)
+        self.labels = None if dataset.train_labels is None else torch.from_numpy(dataset.train_labels).to(device)
+        self.flip = dataset.flips if config.flip is None else config.flip
         self.shift = config.moves if self.x.ndim == 4 else 0
         if self.flip and self.x.ndim != 4:
             raise ValueError("flip must be False or left out for points, got True")
-        torch.manual_seed(config.seed)
+        if config.norm == "batch" and self.parts > 1 and self.x.ndim == 4:
+            raise ValueError(
+                f"norm must not be batch for a batch in {self.parts} parts: each would be normalised by itself"
+            )
+        seed_here(config.seed, device)
         cuda = device.type == "cuda"
         self.loss = learned_variance_loss if config.learned_variance else training_loss
-        self.shape, self.counts = found.train.shape[1:], found.counts
-        self.model = network(config, self.shape, found.classes)
+        self.shape, self.counts = dataset.train.shape[1:], dataset.counts
+        self.model = network(config, self.shape, dataset.classes)
         self.model.to(device)
         self.rng = torch.Generator(device)
         self.rng.set_state(torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state())
@@ -126,17 +147,18 @@ class Trainer:
         self.optimiser = optimiser(config, list(self.model.parameters()))
         self.times = Times(config).to(device)
         self.steps, self.seconds, self.best = 0, 0.0, math.inf
-        # The sums of losses and of gradients' norms since the last line of the log: telling them would stall a GPU.
-        self.lost = torch.zeros(2, device=device)
+        # The sums of losses and of gradients' norms in the steps since the last line of the log. They stay on the device:
+        # a GPU would have to be waited for.
+        self.totals, self.unlogged = torch.zeros(2, device=device), 0
 
-    def answer(self, *told: Tensor | None) -> Model:
-        """The network, asked about samples of these classes, moved by so much."""
+    def conditioned(self, *condition: Tensor | None) -> Model:
+        """The network for samples of these classes, shifted by so much."""
 
-        def answer(x_t: Tensor, t: Tensor) -> Tensor:
+        def model(x_t: Tensor, t: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                return self.net(x_t, t, *told).to(x_t.dtype)
+                return self.net(x_t, t, *condition).to(x_t.dtype)
 
-        return answer
+        return model
 
     def leave(self) -> None:
         """Let go of the other processes before their group ends: whoever holds it last can wait for its threads for ever."""
@@ -145,7 +167,7 @@ class Trainer:
             gc.collect()  # the wrapper is part of a cycle
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
-        """A whole batch: samples, their times, noise, and what is told of them: classes, and how they were moved."""
+        """A whole batch: samples, their times, noise, and their condition: classes, and how they were shifted."""
         batch, rng, device = self.config.batch, self.rng, self.device
         chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
         x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
@@ -159,9 +181,9 @@ class Trainer:
             labels = torch.where(hidden, -1, labels)
         if not self.shift:
             return x_0, t, noise, [labels]
-        moved = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=rng, device=device)
-        moved = moved * (torch.rand((batch, 1), generator=rng, device=device) < self.moved())
-        return move(x_0, moved), t, noise, [labels, moved]
+        shifts = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=rng, device=device)
+        shifts = shifts * (torch.rand((batch, 1), generator=rng, device=device) < self.shifted())
+        return shifted(x_0, shifts), t, noise, [labels, shifts]
 
     def step(self, done: float) -> None:
         """One step of Algorithm 1, when so much of the run is done; nothing in it waits for the device."""
@@ -169,43 +191,42 @@ class Trainer:
         for group in self.optimiser.param_groups:
             warm = min(1, (self.steps + 1) / max(1, config.warm_up))
             group["lr"] = config.lr * warm * (1 + math.cos(math.pi * done)) / 2
-        *drawn, told = self.draw()
+        *drawn, condition = self.draw()
         pixels = math.prod(self.shape)
-        share = self.dropout()
+        rate = self.dropout()
         for layer in self.dropouts:
-            layer.p = share
+            layer.p = rate
         self.optimiser.zero_grad()
         for part in range(self.rank * config.accumulate, (self.rank + 1) * config.accumulate):
             at = slice(part, None, self.parts)  # so that a part's times are as evenly spread as those of all
-            x_0, t, noise = (of[at] for of in drawn)
-            answer = self.answer(*(None if of is None else of[at] for of in told))
+            x_0, t, noise = (values[at] for values in drawn)
+            model = self.conditioned(*(None if values is None else values[at] for values in condition))
             last = part + 1 == (self.rank + 1) * config.accumulate
             alone = isinstance(self.net, DistributedDataParallel) and not last
-            if share:
-                torch.manual_seed(_mixed(config.seed, self.steps, part))
+            if rate:
+                seed_here(_mixed(config.seed, self.steps, part), self.device)
             with self.net.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                losses = self.loss(answer, x_0, t, noise, self.schedule, config.predicts)
+                losses = self.loss(model, x_0, t, noise, self.schedule, config.predicts)
                 loss = self.times.weigh(t, losses).mean()
                 (loss / config.accumulate / (pixels if config.loss == "mean" else 1)).backward()
-            self.lost[0] += loss.detach() / pixels / config.accumulate
+            self.totals[0] += loss.detach() / pixels / config.accumulate
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        self.lost[1] += norm
+        self.totals[1] += norm
         self.optimiser.step()
-        self.steps += 1
-        with torch.no_grad():  # `ema_update`, for all weights at once
-            torch._foreach_lerp_([*self.average.parameters()], [*self.model.parameters()], 1 - self.decay())
+        self.steps, self.unlogged = self.steps + 1, self.unlogged + 1
+        ema_update_([*self.average.parameters()], [*self.model.parameters()], self.decay())
 
     def dropout(self) -> float:
-        """The share that a block leaves out in the next step: the more, the better the network knows the pictures already."""
-        return DROPOUT[min(int(self.known()), len(DROPOUT) - 1)] if self.config.dropout is None else self.config.dropout
+        """The dropout rate of the next step: it grows as pictures are seen again."""
+        return DROPOUT[min(int(self.seen()), len(DROPOUT) - 1)] if self.config.dropout is None else self.config.dropout
 
-    def moved(self) -> float:
-        """The share of the next batch that is moved, in the same way."""
-        growth, most = MOVED
-        return min(most, growth * self.known()) if self.config.shift is None else most
+    def shifted(self) -> float:
+        """The share of the next batch that is shifted: it grows in the same way."""
+        growth, most = SHIFTED
+        return min(most, growth * self.seen()) if self.config.shift is None else most
 
-    def known(self) -> float:
-        """How well the pictures are known by now: how often they were seen, in units of `SEEN`."""
+    def seen(self) -> float:
+        """How often the pictures were seen so far, in units of `SEEN`."""
         return self.steps * self.config.batch / len(self.x) / SEEN
 
     def decay(self) -> float:
@@ -220,11 +241,19 @@ class Trainer:
             average.copy_(value)
         return self.average
 
-    def line(self, count: int) -> dict[str, Any]:
-        """A line of the log, about so many steps; the sums begin again."""
+    def share(self) -> None:
+        """Let every process have the mean of all sums: each knows the losses of its own parts only."""
+        if self.processes > 1:
+            distributed.all_reduce(self.totals)
+            self.totals /= self.processes
+
+    def line(self) -> dict[str, Any]:
+        """A line of the log: loss and gradient are means over the steps since the last one; the sums begin again."""
+        self.share()
         self.check()
-        loss, norm = (self.lost / count).tolist()
-        self.lost.zero_()
+        loss, norm = (self.totals / self.unlogged).tolist()
+        self.totals.zero_()
+        self.unlogged = 0
         return {
             "step": self.steps,
             "seconds": round(self.seconds, 3),
@@ -240,7 +269,7 @@ class Trainer:
         Raises:
             FloatingPointError: then.
         """
-        if not self.lost.isfinite().all():
+        if not self.totals.isfinite().all():
             raise FloatingPointError(
                 f"the loss is no longer finite at step {self.steps}; try an lr below {self.config.lr}. What was saved is kept"
             )
@@ -252,12 +281,8 @@ class Trainer:
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
         tensors |= {f"times.{name}": value for name, value in self.times.state_dict().items()}
-        tensors |= {"generator": self.rng.get_state(), "lost": self.lost}
-        return tensors, {
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "best": self.best if self.best < math.inf else None,
-        }
+        tensors |= {"generator": self.rng.get_state(), "totals": self.totals}
+        return tensors, {"steps": self.steps, "seconds": self.seconds, "unlogged": self.unlogged}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Put everything back as `state` gave it.
@@ -276,17 +301,16 @@ class Trainer:
                 kept = value if value.shape != like.shape else torch.empty_like(like).copy_(value)
                 moments.setdefault(int(index), {})[what] = kept
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
-        self.lost.copy_(tensors["lost"])
-        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.totals.copy_(tensors["totals"])
+        self.steps, self.seconds, self.unlogged = state["steps"], state["seconds"], state["unlogged"]
         if len(tensors["generator"]) == len(self.rng.get_state()):
             self.rng.set_state(tensors["generator"])
         else:  # saved on another kind of device, whose generators are other ones: the batches to come are new
             self.rng.manual_seed(_mixed(self.config.seed, self.steps))
-        self.best = math.inf if state["best"] is None else state["best"]
 
 
-def move(pictures: Tensor, by: Tensor) -> Tensor:
-    """Each picture moved by its own pixels down and to the right, shape (batch, 2), its edge repeated behind it."""
+def shifted(pictures: Tensor, by: Tensor) -> Tensor:
+    """Each picture shifted by its own pixels down and to the right, shape (batch, 2), its edge repeated behind it."""
     each = torch.arange(len(pictures), device=by.device)[:, None, None]
     rows, columns = (
         (torch.arange(edge, device=by.device) - by[:, axis, None]).clamp(0, edge - 1)
@@ -305,10 +329,14 @@ def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Opt
     return kind(parameters, config.lr, betas=(0.9, 0.99), fused=True)
 
 
-def fit(config: Config) -> Report | None:
-    """Train, save as it goes, draw samples, report. Everything is in the folder that the report names.
+def fit(config: Config, announce: Callable[[Report], None] = lambda report: None) -> Report | None:
+    """Train, save as it goes, report, draw samples. Everything is in the folder that the report names.
 
     The seed is not felt outside: the global generators are put back afterwards.
+
+    Args:
+        config: the choices.
+        announce: gets the report before anything else is tried with it, such as pictures.
 
     Returns:
         The report; None in all but the first of several processes.
@@ -320,31 +348,50 @@ def fit(config: Config) -> Report | None:
         KeyboardInterrupt: passed on, after what was learned has been saved.
     """
     config.check()
-    found = data.load(config.data, config.held_out)
-    with _crew(config.device) as (device, rank, processes):
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            trainer = Trainer(config, found, device, rank, processes)
-            facts = {
-                "shape": list(trainer.shape),
-                "examples": len(found.train),
-                "classes": list(trainer.counts),
-                "checksum": data.checksum(found),
-            }
-            try:
-                path = checkpoint.create(config, facts) if rank == 0 else None
+    dataset = data.load(config.data, config.held_out)
+    with _crew(config) as (device, rank, processes), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        trainer = Trainer(config, dataset, device, rank, processes)
+        facts = {
+            "shape": list(trainer.shape),
+            "examples": len(dataset.train),
+            "classes": list(trainer.counts),
+            "names": list(trainer.dataset.names),
+            "checksum": data.checksum(dataset),
+        }
+        try:
+            with checkpoint.opened(config, facts) if rank == 0 else nullcontext() as path:
                 if config.resume and config.out and (config.out / checkpoint.LAST).is_file():
                     trainer.restore(*checkpoint.read(config.out / checkpoint.LAST))
                 _agree(trainer, processes)
+                if path is not None:
+                    print(dataset, *_warnings(trainer), sep="\n", file=sys.stderr)
                 log = train(trainer, path, processes)
-            finally:
-                trainer.leave()
-        return None if path is None else report(trainer, path, log)
+                return None if path is None else report(trainer, path, log, announce)
+        finally:
+            trainer.leave()
+
+
+def _warnings(trainer: Trainer) -> list[str]:
+    """What is allowed but hardly meant: a schedule that does not end in noise alone."""
+    config, last = trainer.config, trainer.schedule[trainer.schedule.T]
+    nats = elbo.prior_matching(trainer.x[:1000], last).mean()
+    bits = elbo.bits_per_dim(nats, math.prod(trainer.shape)).item()
+    if bits < PRIOR_BITS:
+        return []
+    return [
+        f"warning: with T = {config.T} the {config.schedule} schedule ends at alpha_bar_T = {last.alpha_bar:.3g}, but "
+        f"samples begin from noise alone: that costs {bits:.2f} bits per dimension (L_T). Take a larger --T, "
+        "--schedule cosine or --zero-terminal-snr"
+    ]
 
 
 def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[str, Any]]:
     """Steps until the time or their number is up; gives the log. The first process, which has a path, saves and logs."""
     config = trainer.config
     log = [] if path is None else _kept_log(path, trainer.steps)
+    if path is not None and trainer.steps:  # it may have been killed between the two files, or one has gone
+        trainer.best = _best(path)
+        keep_best(trainer, path)
     before, begun = trainer.seconds, time.monotonic()
     saved = drawn = begun
     pause = 0.1 if sys.stderr.isatty() else 10  # a file keeps every look of the bar
@@ -356,23 +403,26 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
             done = min(1.0, trainer.steps / config.steps if config.steps else trainer.seconds / config.seconds)
             done = done if trainer.steps else 0.0  # however little time there is, one step is made
             stop = bool(asked)
+            due = trainer.steps > 0 and (now - saved > config.save_every or done == 1 or stop)
             if processes > 1:  # the first process decides for all: their clocks differ
-                told = torch.tensor([done, stop], dtype=torch.float64)
-                distributed.broadcast(told, 0)
-                done, stop = told[0].item(), bool(told[1])
+                decided = torch.tensor([done, stop, due], dtype=torch.float64)
+                distributed.broadcast(decided, 0)
+                done, stop, due = decided[0].item(), bool(decided[1]), bool(decided[2])
             bar.update(done - bar.n)
-            logged = log[-1]["step"] if log else 0
-            if trainer.steps > logged and (trainer.steps % LOG_EVERY == 0 or done == 1):
-                log.append(trainer.line(trainer.steps - logged))
+            if trainer.unlogged and (trainer.steps % LOG_EVERY == 0 or done == 1):
+                log.append(trainer.line())
                 bar.set_postfix_str("loss {loss:.4f}, {images_per_second:.0f} images/s".format(**log[-1]))
                 if path is not None:
                     with open(path / checkpoint.LOG, "a", encoding="utf-8") as file:
                         file.write(json.dumps(log[-1]) + "\n")
-            if path is not None and trainer.steps and (now - saved > config.save_every or done == 1 or stop):
-                save(trainer, path)
+            if due:
+                trainer.share()
+                if path is not None:
+                    save(trainer, path)
                 saved = time.monotonic()
             if path is not None and now - drawn > config.grid_every and done < 1:
-                draw(trainer, path, f"samples-{trainer.steps}.png")
+                with optional():
+                    draw(trainer, path, f"samples-{trainer.steps}.png")
                 drawn = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
@@ -382,50 +432,66 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write the state, and the averaged weights on their own when they are the best so far on held-out data."""
+    """Write the state, to go on from; and then the averaged weights on their own, if they are the best so far."""
     trainer.check()
-    tensors, state = trainer.state()
-    if len(trainer.found.held_out):
-        loss = held_out_loss(trainer, repeats=1)
-        if loss < trainer.best:
-            trainer.best = state["best"] = loss
-            average = {name: value for name, value in tensors.items() if name.startswith("average.")}
-            checkpoint.save(path / checkpoint.BEST, average, state)
-    checkpoint.save(path / checkpoint.LAST, tensors, state)
+    checkpoint.save(path / checkpoint.LAST, *trainer.state())
+    keep_best(trainer, path)
 
 
-def draw(trainer: Trainer, path: Path, name: str) -> Path:
+def keep_best(trainer: Trainer, path: Path) -> None:
+    """Write the averaged weights on their own when none are kept that do better on held-out data."""
+    best = trainer.best if (path / checkpoint.BEST).is_file() else math.inf
+    if len(trainer.dataset.held_out) and (loss := held_out_loss(trainer, repeats=1)) < best:
+        average = {f"average.{name}": value for name, value in trainer.averaged().state_dict().items()}
+        checkpoint.save(path / checkpoint.BEST, average, {**trainer.state()[1], "best": loss})
+        trainer.best = loss
+
+
+def _best(path: Path) -> float:
+    """The loss of the weights that were kept as the best; infinite if they have gone."""
+    try:
+        return checkpoint.read(path / checkpoint.BEST)[1]["best"]
+    except (ValueError, KeyError, OSError):
+        return math.inf
+
+
+def draw(trainer: Trainer, path: Path, name: str) -> None:
     """Samples of the averaged weights, as a picture."""
     trainer.check()
-    drawn = Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
-    samples = drawn.sample(100 if drawn.pictures else 2000, trainer.config.seed)
+    run = Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
+    samples = run.sample(100 if run.pictures else 2000, trainer.config.seed)
     write(path / name, lambda file: file.write(plots.grid(samples)))
-    return path / name
 
 
-def report(trainer: Trainer, path: Path, log: list[dict[str, Any]]) -> Report:
-    """Draw samples, measure, and write what the run came to."""
-    picture = draw(trainer, path, "samples.png")
-    write(path / "loss.png", lambda file: file.write(plots.loss(log)))
+def report(trainer: Trainer, path: Path, log: list[dict[str, Any]], announce: Callable[[Report], None]) -> Report:
+    """Measure, announce and write what the run came to; and then draw pictures, which may fail without harm."""
+    if not log:
+        raise ValueError(f"{str(path / checkpoint.LOG)!r} has gone, and with it what there is to report")
     made = Report(
         run=str(path),
-        samples=str(picture),
+        samples=str(path / "samples.png"),
         steps=trainer.steps,
         seconds=trainer.seconds,
         images_per_second=log[-1]["images_per_second"],
         loss=log[-1]["loss"],
-        held_out_loss=held_out_loss(trainer) if len(trainer.found.held_out) else None,
+        held_out_loss=held_out_loss(trainer) if len(trainer.dataset.held_out) else None,
         parameters=size_of(trainer.model),
         peak_memory_mb=peak_memory_mb(trainer.device),
     )
-    checkpoint.write_json(path / "report.json", vars(made))
+    try:
+        announce(made)
+    finally:
+        checkpoint.write_json(path / checkpoint.REPORT, vars(made))
+    with optional():
+        draw(trainer, path, "samples.png")
+        write(path / "loss.png", lambda file: file.write(plots.loss(log)))
     return made
 
 
 def held_out_loss(trainer: Trainer, repeats: int = 4) -> float:
     """What `evaluate` says of the averaged weights on at most a thousand held-out samples, fewer of large pictures."""
-    config, labels = trainer.config, trainer.found.held_out_labels
-    x = torch.from_numpy(trainer.found.held_out[: 2 * at_once(trainer.shape)]).to(trainer.device)
+    config, labels = trainer.config, trainer.dataset.held_out_labels
+    x = torch.from_numpy(trainer.dataset.held_out[: 2 * at_once(trainer.shape)]).to(trainer.device)
     model: Any = trainer.averaged()
     if labels is not None:
         model = guided(model, torch.from_numpy(labels[: len(x)]).to(trainer.device))
@@ -488,8 +554,9 @@ def _asked_to_stop() -> Iterator[list[int]]:
     asked: list[int] = []
     before = {}
     if threading.current_thread() is threading.main_thread():  # others get none
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda got, _: asked.append(got))
+        for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                before[number] = signal.signal(number, lambda got, _: asked.append(got))
     try:
         yield asked
     finally:
@@ -498,18 +565,16 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _crew(kind: str) -> Iterator[tuple[torch.device, int, int]]:
+def _crew(config: Config) -> Iterator[tuple[torch.device, int, int]]:
     """The device, the number of this process, and how many there are: more than one when torchrun started them."""
-    device, precision = device_of(kind), torch.get_float32_matmul_precision()
-    processes = int(os.environ.get("WORLD_SIZE", 1))
+    device, processes = device_of(config.device), whole_from("WORLD_SIZE", 1)
     if processes > 1:
         distributed.init_process_group()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")  # TF32
     try:
-        yield device, int(os.environ.get("RANK", 0)), processes
+        with in_precision(config.precision, device):
+            yield device, whole_from("RANK", 0), processes
     finally:
-        torch.set_float32_matmul_precision(precision)
         if processes > 1:
             distributed.destroy_process_group()

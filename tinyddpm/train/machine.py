@@ -20,24 +20,65 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def device_of(kind: str) -> torch.device:
-    """The device of a name: "auto" is the GPU if there is one.
+    """The device of a name: "auto" is the GPU if there is one; of several, the one that torchrun gave to this process.
 
     Raises:
         ValueError: when there is no such device here.
     """
     check_name("device", kind, CHOICES["device"])
-    cuda = torch.cuda.is_available()
-    if kind == "cuda" and not cuda:
-        raise ValueError("device must be cpu or auto here: PyTorch finds no GPU")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda and kind != "cpu" else torch.device("cpu")
+    if kind == "cpu" or not torch.cuda.is_available():
+        if kind == "cuda":
+            raise ValueError("device must be cpu or auto here: PyTorch finds no GPU")
+        return torch.device("cpu")
+    number, count = whole_from("LOCAL_RANK", 0), torch.cuda.device_count()
+    if number >= count:
+        raise ValueError(f"LOCAL_RANK must lie below the number of GPUs, {count}, got {number}")
+    return torch.device("cuda", number)
+
+
+def whole_from(variable: str, lowest: int) -> int:
+    """A whole number from the environment, where torchrun says what each process is; the lowest if nothing is said.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    text = os.environ.get(variable, str(lowest))
+    if not text.isdecimal() or int(text) < lowest:
+        raise ValueError(f"{variable} in the environment must be a whole number from {lowest}, got {text!r}")
+    return int(text)
 
 
 def half_pays(device: torch.device, shape: tuple[int, ...]) -> bool:
     """Whether to compute in bfloat16: where the processor has it and, on a CPU, pictures are large enough to gain by it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # which older versions do not tell
     return bool(able.get("avx512_bf16")) and math.prod(shape[1:]) > 16 * 16
+
+
+def seed_here(seed: int, device: torch.device) -> None:
+    """Seed the global generators of the CPU and of this device; `torch.manual_seed` would seed every GPU there is."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def in_precision(precision: str, device: torch.device) -> Iterator[None]:
+    """For a while, float32 on a GPU has all its digits if it was asked for; else products and convolutions are in TF32."""
+    if device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 @contextlib.contextmanager

@@ -36,13 +36,13 @@ def frechet_distance(real: Array, fake: Array) -> float:
         real: features of real samples, shape (n, features).
         fake: features of samples, shape (m, features).
     """
-    (mean, cov), (mean_fake, cov_fake) = (
-        (x.mean(0), np.cov(x.T, ddof=1).reshape(2 * x.shape[1:])) for x in (real, fake)
-    )
-    # With S = A A^T and S' = B B^T, the trace of the root is the sum of the singular values of A^T B.
-    overlap = np.linalg.svd(_root(cov) @ _root(cov_fake), compute_uv=False).sum()
-    total = np.trace(cov)
-    return float((((mean - mean_fake) ** 2).sum() + total + np.trace(cov_fake) - 2 * overlap) / total)
+    mean, cov = real.mean(0), np.atleast_2d(np.cov(real.T))
+    mean_fake, cov_fake = fake.mean(0), np.atleast_2d(np.cov(fake.T))
+    # The trace of the root is the sum of the singular values of A^T B.
+    roots = _root(cov) @ _root(cov_fake)
+    overlap = np.linalg.svd(roots, compute_uv=False).sum()
+    apart = ((mean - mean_fake) ** 2).sum() + np.trace(cov + cov_fake)
+    return float((apart - 2 * overlap) / np.trace(cov))
 
 
 @equation(
@@ -67,8 +67,9 @@ def sliced_wasserstein(real: Array, fake: Array, directions: Array | int = 100) 
         fake: as many points.
         directions: unit vectors, shape (k, dimensions); or how many, spread evenly over the half circle in the plane.
     """
-    u = _half_circle(directions, real.shape[1]) if isinstance(directions, int) else np.asarray(directions)
-    return float(np.sqrt(((np.sort(real @ u.T, axis=0) - np.sort(fake @ u.T, axis=0)) ** 2).mean()))
+    u = _directions(directions, real.shape[1])
+    apart = np.sort(real @ u.T, axis=0) - np.sort(fake @ u.T, axis=0)
+    return float(np.sqrt((apart**2).mean()))
 
 
 @equation(
@@ -93,13 +94,23 @@ def nearest_neighbours(samples: Array, train: Array, held_out: Array) -> float:
         train: y, what was trained on.
         held_out: h, real samples that were not.
     """
-    from sklearn.neighbors import NearestNeighbors
+    return _distance(samples, train) / _floor(held_out, train)
 
-    known = NearestNeighbors(n_neighbors=1).fit(train.reshape(len(train), -1))
-    near, real = (float(np.median(known.kneighbors(x.reshape(len(x), -1))[0])) for x in (samples, held_out))
-    if not real > 0:
+
+def _distance(x: np.ndarray, y: np.ndarray) -> float:
+    """The median over x of the distance to the nearest of y."""
+    from sklearn.neighbors import NearestNeighbors  # here, since it takes long to import
+
+    known = NearestNeighbors(n_neighbors=1).fit(y.reshape(len(y), -1))
+    return float(np.median(known.kneighbors(x.reshape(len(x), -1))[0]))
+
+
+def _floor(held_out: np.ndarray, train: np.ndarray) -> float:
+    """The same distance between real samples, which must not be the same ones."""
+    distance = _distance(held_out, train)
+    if not distance > 0:
         raise ValueError("held_out must not be in train")
-    return near / real
+    return distance
 
 
 def _root(cov: np.ndarray) -> np.ndarray:
@@ -108,9 +119,11 @@ def _root(cov: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
-def _half_circle(count: int, d: int) -> np.ndarray:
-    """Unit vectors spread evenly over the half circle in the plane; on a line there is one direction."""
+def _directions(given: np.ndarray | int, d: int) -> np.ndarray:
+    """Unit vectors as they are given, or so many spread evenly over the half circle; on a line there is one."""
+    if not isinstance(given, int):
+        return np.asarray(given)
     if d > 2:
         raise ValueError(f"directions must be given as vectors in {d} dimensions")
-    angle = np.pi * np.arange(count) / count
+    angle = np.pi * np.arange(given) / given
     return np.stack([np.cos(angle), np.sin(angle)], axis=1) if d == 2 else np.ones((1, 1))

@@ -1,4 +1,4 @@
-"""What a run lets one look at: a grid of samples, the way back from noise as a GIF, the loss. All as bytes of a file."""
+"""Figures of a run: a grid of samples, how they come from noise, the loss, the bound. All as the bytes of a file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def grid(samples: np.ndarray, columns: int | None = None) -> bytes:
 
 
 def way(states: Iterable[np.ndarray], shown: int) -> bytes:
-    """So many of the states of a sampler as one PNG, from noise to the last: a row for each picture.
+    """Some of the states of a sampler as one PNG, evenly spaced from noise to the last: a row for each picture.
 
     Raises:
-        ValueError: when there are fewer.
+        ValueError: when there are fewer than are to be shown.
     """
     rows = np.stack([*states], 1)
     if shown > rows.shape[1]:
@@ -34,7 +34,7 @@ def way(states: Iterable[np.ndarray], shown: int) -> bytes:
 
 
 def gif(states: Iterable[np.ndarray], last: float = 2.0) -> bytes:
-    """The states of a sampler as a GIF, which stops for some seconds at the last."""
+    """The states of a sampler as a GIF, which shows the last of them for some seconds."""
     frames = [Image.fromarray(picture(state)) for state in states]
     durations = [60] * (len(frames) - 1) + [int(1000 * last)]
     file = BytesIO()
@@ -47,7 +47,7 @@ def loss(log: Sequence[dict[str, Any]]) -> bytes:
     figure, ax = _figure(6, 3)
     ax.semilogy([line["step"] for line in log], [line["loss"] for line in log])
     ax.set(xlabel="step", ylabel="loss")
-    return _drawn(figure)
+    return _drawn(figure, bbox_inches="tight")
 
 
 def bound(terms: Sequence[float]) -> bytes:
@@ -55,7 +55,7 @@ def bound(terms: Sequence[float]) -> bytes:
     figure, ax = _figure(6, 3)
     ax.loglog(range(2, len(terms)), terms[1:-1])
     ax.set(xlabel="t", ylabel="bits per dimension")
-    return _drawn(figure)
+    return _drawn(figure, bbox_inches="tight")
 
 
 def picture(samples: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -65,7 +65,7 @@ def picture(samples: np.ndarray, columns: int | None = None) -> np.ndarray:
     n, _, height, width = samples.shape
     columns, scale = columns or math.ceil(math.sqrt(n)), max(1, 48 // height)
     rows, edge = math.ceil(n / columns), 2
-    # The eye reads eight smooth strokes more easily than sixty-four squares.
+    # Eight smooth strokes are easier to read than sixty-four squares.
     seen = torch.from_numpy(samples[:, :3])  # without the transparency
     large = torch.nn.functional.interpolate(seen, scale_factor=scale, mode="bicubic")
     height, width = large.shape[2:]
@@ -83,9 +83,7 @@ def _scatter(points: np.ndarray) -> np.ndarray:
     else:
         ax.scatter(*points[:, :2].T, s=2)
         ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
-    file = BytesIO()
-    figure.savefig(file, format="png")
-    return np.asarray(Image.open(file).convert("RGB"))
+    return np.asarray(Image.open(BytesIO(_drawn(figure))).convert("RGB"))
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
@@ -93,9 +91,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, figure.subplots()
 
 
-def _drawn(figure: Figure) -> bytes:
+def _drawn(figure: Figure, **options: Any) -> bytes:
     file = BytesIO()
-    figure.savefig(file, format="png", bbox_inches="tight")
+    figure.savefig(file, format="png", **options)
     return file.getvalue()
 
 

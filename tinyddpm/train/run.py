@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import guided, sample_path
+from . import SAMPLERS, VARIANCES, Sampler, guided, sample_path
 from .checkpoint import BEST, CONFIG, LAST, fill, read, read_config
 from .config import Config, check_seed
-from .machine import device_of
+from .machine import device_of, in_precision
 from .unet import network, prediction
 
 STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
+
+STANDARD = {name: given.default for name, given in inspect.signature(sample_path).parameters.items()}
+"""What an option of a sampler is if nobody says."""
 
 AT_ONCE, PIXELS = 500, 500 * 16**2
 """How many samples are made at a time, and of how many pixels at most, to save memory."""
@@ -28,6 +32,23 @@ AT_ONCE, PIXELS = 500, 500 * 16**2
 def at_once(shape: tuple[int, ...]) -> int:
     """How many samples of this shape are made at a time."""
     return max(1, min(AT_ONCE, PIXELS // math.prod(shape[1:])))
+
+
+def check_read(sampler: str | Sampler, options: dict[str, Any]) -> None:
+    """Refuse an option that only other samplers read: it would change nothing. Corrections read `clip_noise` too.
+
+    Raises:
+        ValueError: naming those that read it.
+    """
+    way = SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler
+    if way is None:  # `sample_path` says which there are
+        return
+    read = ("clip_noise",) if options.get("corrections") else ()
+    for name, value in options.items():
+        readers = [of for of, other in SAMPLERS.items() if name in other.options]
+        chosen = value != STANDARD.get(name) or name == "variance"  # which variance, a run decides by itself
+        if readers and chosen and name not in (*way.options, *read):
+            raise ValueError(f"sampler must be {' or '.join(readers)} where {name} is given, got {sampler!r}")
 
 
 @dataclass(frozen=True)
@@ -39,13 +60,15 @@ class Run:
     shape: tuple[int, ...]
     counts: tuple[int, ...]
     model: nn.Module
+    names: tuple[str, ...] = ()
+    """of the classes; empty if they are called by their numbers"""
 
     def states(
         self,
         n: int,
         rng: torch.Generator,
         labels: torch.Tensor | None = None,
-        sampler: str = "second_order",
+        sampler: str | Sampler = "second_order",
         steps: int | None = None,
         guidance: float = 0.0,
         **options: Any,
@@ -57,21 +80,21 @@ class Run:
             raise ValueError(
                 f"guidance must be 0 for a run that was told no classes, or always told them, got {guidance}"
             )
-        if sampler != "ancestral" and "variance" in options:
-            raise ValueError(f"sampler must be ancestral where a variance is given, got {sampler!r}")
-        if sampler != "ddim" and options.get("eta"):
-            raise ValueError(f"sampler must be ddim where an eta is given, got {sampler!r}")
+        check_read(sampler, options)
         model = self.model if labels is None else guided(self.model, labels.to(rng.device), guidance)
         learned = self.config.learned_variance
         options = {"variance": "learned" if learned else "posterior", "clip": 1.0 if self.pictures else None, **options}
         if options["variance"] == "learned" and not learned:
-            raise ValueError("variance must be beta or posterior for a run that has not learned one, got 'learned'")
+            fixed = " or ".join(name for name in VARIANCES if name != "learned")
+            raise ValueError(f"variance must be {fixed} for a run that has not learned one, got 'learned'")
         asked = model if options["variance"] == "learned" else prediction(model, self.shape[0])
+        asked = in_precision(self.config.precision, rng.device)(asked)  # as it was trained
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
-        steps = min(STEPS, schedule.T) if steps is None else steps
+        if steps is None and options.get("times") is None:
+            steps = min(STEPS, schedule.T)
         return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
-    def sample(self, n: int, seed: int, label: int | None = None, **options: Any) -> np.ndarray:
+    def sample(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> np.ndarray:
         """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""
         rng, labels, parts = self.generator(seed), self.labels(n, label), []
         count = at_once(self.shape)
@@ -81,18 +104,21 @@ class Run:
             parts.append(x_0)
         return self._finished(torch.cat(parts))
 
-    def watch(self, n: int, seed: int, label: int | None = None, **options: Any) -> Iterator[np.ndarray]:
+    def watch(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> Iterator[np.ndarray]:
         """Every state of n samples on their way, as `sample` gives the last one."""
         return (self._finished(x) for x in self.states(n, self.generator(seed), self.labels(n, label), **options))
 
-    def labels(self, n: int, label: int | None = None) -> torch.Tensor | None:
-        """One class for n samples, or if none is asked for, all in turn, each as often as in the data; None without any."""
-        if label is not None and not 0 <= label < len(self.counts):
-            last = len(self.counts) - 1
-            allowed = f"lie in 0..{last}" if self.counts else "not be given: the run is not conditional"
-            raise ValueError(f"label must {allowed}, got {label}")
+    def labels(self, n: int, label: int | str | None = None) -> torch.Tensor | None:
+        """One class by its name for n samples; if none is asked for, all in turn, each as often as in the data; None without any."""
+        numbers = tuple(map(str, range(len(self.counts))))
+        names = self.names or numbers
+        if label is not None and str(label) not in names:
+            allowed = f"lie in 0..{len(names) - 1}" if names == numbers else f"be one of {', '.join(names)}"
+            raise ValueError(
+                f"label must {allowed if names else 'not be given: the run is not conditional'}, got {label}"
+            )
         if label is not None or not self.counts:
-            return None if label is None else torch.full((n,), label)
+            return None if label is None else torch.full((n,), names.index(str(label)))
         shares = np.cumsum(self.counts) / sum(self.counts)
         return torch.from_numpy(np.searchsorted(shares, (np.arange(n) + 0.5) / n))
 
@@ -133,4 +159,5 @@ def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     with torch.random.fork_rng([]):  # its first weights are replaced at once, and the numbers for them put back
         model = network(config, shape, len(counts))
     fill(model, tensors, "average", repr(str(weights)))
-    return Run(path, config, shape, counts, model.to(device_of(device)).eval())
+    names = tuple(facts.get("names", ()))
+    return Run(path, config, shape, counts, model.to(device_of(device)).eval(), names)

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
 from .. import forward, langevin, posterior
 from ..arrays import Array, clipped, sqrt, times_like
-from ..door import bare, check_finite, check_shape
+from ..door import check_shape, check_steps, row, unchecked
 from ..equation import equation
-from ..forward import PREDICTIONS, Schedule, Step
+from ..forward import PREDICTIONS, Prediction, Schedule, Step
 
 if TYPE_CHECKING:  # torch takes long to import
     import torch
 
     from . import Model
-
-
-@equation(
-    "Lu et al. 2022, DPM-Solver++, second order, multistep",
-    derived_from=[posterior.ddim_step, forward.log_snr_gain],
-    where={"step_s.noise_var": "(0, 1]"},
-    require={**forward.EARLIER, "step_u must be after step": "step_u.alpha_bar < step.alpha_bar"},
-)
-def second_order_step(x_t: Array, x_0: Array, x_0_before: Array, step_u: Step, step: Step, step_s: Step) -> Array:
-    r"""DDIM's step from t back to s, but with an x_0 that goes on moving as it did since the time before.
-
-    $$
-    x_s = \sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\,x_t
-    + \Big(\sqrt{\bar\alpha_s} - \sqrt{\bar\alpha_t}\,\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\Big)
-    \Big(x_0 + \frac{\lambda_s - \lambda_t}{2\,(\lambda_t - \lambda_u)}\,(x_0 - x_0')\Big), \qquad
-    \lambda = \frac{1}{2} \log\frac{\bar\alpha}{1-\bar\alpha}
-    $$
-
-    Both differences are taken from the jumps between the times, where no digits cancel. The step to s = 0 is DDIM's.
-    """
-    pace = forward.log_snr_gain(step, step_s) / forward.log_snr_gain(step_u, step) / 2
-    shrink = sqrt(step_s.noise_var / step.noise_var)
-    pull = step_s.alpha_bar * step.since(step_s).beta / step.noise_var / (sqrt(step_s.alpha_bar) + sqrt(step.alpha_bar) * shrink)
-    return shrink * x_t + pull * (x_0 + pace * (x_0 - x_0_before))
 
 
 class Moment(NamedTuple):
@@ -66,45 +44,48 @@ class Moment(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """A way to go back: the step, and the options of `sample_path` that it reads."""
+    """A way to go back: the step, and which of the options of `sample_path` it reads that others do not."""
 
     step: Callable[[Array, Array, Moment], Array]
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 def _ancestral(x_t: Array, x_0: Array, at: Moment) -> Array:
-    return bare(posterior.sampling_step)(x_t, x_0, at.z, at.step, at.var)
+    return posterior.sampling_step(x_t, x_0, at.z, at.step, at.var)
 
 
 def _ddim(x_t: Array, x_0: Array, at: Moment) -> Array:
-    return bare(posterior.ddim_renoise)(x_0, at.noise, at.z, at.step, at.step_s, at.eta)
+    return posterior.ddim_renoise(x_0, at.noise, at.z, at.step, at.step_s, at.eta)
 
 
 def _second_order(x_t: Array, x_0: Array, at: Moment) -> Array:
-    if at.before is None or at.step_s.noise_var == 0:  # DDIM's at both ends: nothing to go on from, and lambda infinite
-        return _ddim(x_t, x_0, at._replace(eta=0.0))
-    return bare(second_order_step)(x_t, x_0, *at.before, at.step, at.step_s)
+    if at.before is None or at.step_s.noise_var == 0:  # at both ends DDIM's: nothing to go on from, and lambda infinite
+        noise = forward.predict_noise(x_t, x_0, at.step)
+        return _ddim(x_t, x_0, at._replace(noise=noise, eta=0.0))
+    return second_order_step(x_t, x_0, *at.before, at.step, at.step_s)
 
 
 def _reverse_sde(x_t: Array, x_0: Array, at: Moment) -> Array:
-    score = bare(langevin.score_from_noise)(at.noise, at.step)
-    return bare(langevin.reverse_sde_step)(x_t, score, at.z, at.step, at.step_s)
+    if at.step.alpha_bar == 0:
+        raise ValueError("sampler must not be reverse_sde where alpha_bar is 0: its time is infinite there")
+    score = langevin.score_from_noise(at.noise, at.step)
+    return langevin.reverse_sde_step(x_t, score, at.z, at.step, at.step_s)
 
 
 SAMPLERS = {
     "ancestral": Sampler(_ancestral, ("variance",)),
     "ddim": Sampler(_ddim, ("eta", "clip_noise")),
-    "second_order": Sampler(_second_order, ()),
-    "reverse_sde": Sampler(_reverse_sde, ()),
+    "second_order": Sampler(_second_order),
+    "reverse_sde": Sampler(_reverse_sde, ("clip_noise",)),
 }
 """Every sampler, by name: Algorithm 2, DDIM's step, one that needs few steps, and the reverse diffusion."""
 
-VARIANCES = {
+VARIANCES: dict[str, Callable[[Step, Array | None], Array]] = {
     "beta": lambda step, v: step.beta,
-    "posterior": lambda step, v: bare(posterior.variance)(step),
-    "learned": lambda step, v: bare(posterior.interpolated_variance)(v, step),
+    "posterior": lambda step, v: posterior.variance(step),
+    "learned": lambda step, v: posterior.interpolated_variance(v, step),
 }
-"""Every variance of an ancestral step, from the schedule and from what the model says of it."""
+"""Every variance of an ancestral step, from the schedule and from v, what the model says of it."""
 
 
 def visited_times(T: int, steps: int) -> list[int]:
@@ -121,22 +102,52 @@ def visited_times(T: int, steps: int) -> list[int]:
     return [T] if steps == 1 else [max(i + 1, 1 + (T - 1) * i * i // (steps - 1) ** 2) for i in range(steps)]
 
 
-WALK = {
-    "steps must be at most T": "steps <= schedule.T",
-    "times must rise": "(times[1:] > times[:-1]).all()",
-}
-"""What the times of a walk must be."""
+def halves(answer: Array, channels: int) -> tuple[Array, Array]:
+    """What a network predicts, and v, the variance that it asks for, of an answer with twice the channels."""
+    return answer[:, :channels], (answer[:, channels:] + 1) / 2
+
+
+WALK = {"model": "(x_t, t) -> any", "steps": "whole [1, inf)", "times": "times"}
+"""What a walk asks of its arguments beyond their letters: `_Answers` checks what the model gives."""
+
+RISING = {"times must rise": "times[1:] > times[:-1]"}
+"""And of the times that it is given."""
+
+
+@equation(
+    "Lu et al. 2022, DPM-Solver++, second order, multistep",
+    derived_from=[posterior.ddim_step, forward.log_snr_gain],
+    where={"step_u.alpha_bar": "[0, 1]", "step_s.noise_var": "(0, 1]"},
+    require={
+        **forward.EARLIER,
+        "step_u must be after step": "(step_u.alpha_bar < step.alpha_bar) | (step_u.noise_var > step.noise_var)",
+    },
+)
+def second_order_step(x_t: Array, x_0: Array, x_0_before: Array, step_u: Step, step: Step, step_s: Step) -> Array:
+    r"""DDIM's step from t back to s, but with an x_0 that goes on moving as it did since the time before.
+
+    $$
+    x_s = \sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\,x_t
+    + \Big(\sqrt{\bar\alpha_s} - \sqrt{\bar\alpha_t}\,\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\Big)
+    \Big(x_0 + \frac{\lambda_s - \lambda_t}{2\,(\lambda_t - \lambda_u)}\,(x_0 - x_0')\Big), \qquad
+    \lambda = \frac{1}{2} \log\frac{\bar\alpha}{1-\bar\alpha}
+    $$
+
+    Both differences are taken from the jumps between the times, where no digits cancel. The step to s = 0 is DDIM's.
+    """
+    gain = forward.log_snr_gain
+    pace = gain(step, step_s) / gain(step_u, step) / 2
+    shrink = sqrt(step_s.noise_var / step.noise_var)
+    roots = sqrt(step_s.alpha_bar) + sqrt(step.alpha_bar) * shrink
+    pull = step_s.alpha_bar * step.since(step_s).beta / step.noise_var / roots
+    return shrink * x_t + pull * (x_0 + pace * (x_0 - x_0_before))
 
 
 @equation(
     "Ho et al. 2020, Alg. 2; DDIM, Eq. 12",
     derived_from=[posterior.sampling_step, posterior.ddim_renoise, second_order_step, forward.respace],
-    where={"steps": "whole [1, inf)", "times": "times", "corrections": "whole [0, inf)", "model": "(x_t, t) -> any"},
-    require={
-        **WALK,
-        "schedule must keep something of x_0 at T for the reverse SDE": "sampler != 'reverse_sde'"
-        " or schedule.steps.alpha_bar[-1] > 0",
-    },
+    where={**WALK, "variance": "choice train.VARIANCES", "corrections": "whole [0, inf)"},
+    require=RISING,
     shapes="times (n)",
     unproved="steps",
 )
@@ -173,69 +184,91 @@ def sample_path(
     Args:
         model: the network, called as ``model(x_t, t)``; t is in 1..T also where steps are left out.
         schedule: the one it was trained with.
-        rng: gives x_T first and then one z for every step. Its device is where the samples are made.
-        sampler: one of `SAMPLERS`: "ancestral" for Algorithm 2, "ddim", "second_order" or "reverse_sde"; or a `Sampler`.
+        rng: gives x_T first, then one z for every step, and one for every correction after it. Its device is where the
+            samples are made.
+        sampler: one of `SAMPLERS`, or a `Sampler` of one's own: "ancestral" is Algorithm 2.
         steps: how many times to visit, as `visited_times` has it; all T if neither these nor ``times`` are given.
-        eta: for DDIM: how much of the noise is fresh, from 0 for none to 1 for the "posterior" variance.
-        variance: for Algorithm 2: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior"; "learned" for a
-            model trained by `learned_variance_loss`.
+        eta: for "ddim": how much of the noise is fresh, from 0 for none to 1 for the "posterior" variance.
+        variance: for "ancestral", one of `VARIANCES`: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior";
+            "learned" is for a model trained by `learned_variance_loss`.
+        predicts: what the model answers: one of `forward.PREDICTIONS`.
         start: x_T, if it is not to be drawn: what `encode` gave, or a way between two of them.
         times: the times to visit, rising, in 1..T, in the place of ``steps``.
-        clip_noise: for DDIM: whether the noise that stays in the sample is that of the clipped x_0; False keeps the
-            noise that the model predicts, as the diffusers library does by default.
+        clip_noise: for "ddim", "reverse_sde" and corrections: whether the noise is computed anew from the clipped x_0, as
+            everything here is. False keeps the noise that the model predicts, as the diffusers library does by default.
         corrections: how many steps of Langevin dynamics follow each step, at its new time; each asks the model again.
         corrector_size: the step size of these, in units of the variance of the noise there.
     """
     import torch
 
-    visited, back = _times(schedule, steps, times), SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-    respaced, answers = forward.respace(schedule, visited), _Answers(model, predicts, variance, clip, clip_noise)
-    x = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
+    visited, back = _times(schedule, steps, times), row(SAMPLERS, sampler)
+    respaced = forward.respace(schedule, visited)
+    answers = _Answers(model, predicts, variance, clip, clip_noise)
+
+    where = {"generator": rng, "device": rng.device, "dtype": dtype}
+    draw = partial(torch.randn, *shape, **where)
+    x, before = draw(), None
     x = x if start is None else check_shape("start", start, tuple(shape))
-    before: tuple[Any, Step] | None = None
     yield x
     for i in range(len(visited), 0, -1):
-        step = respaced[i]
-        z = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
-        with torch.no_grad():
+        step, z = respaced[i], draw()
+        with torch.no_grad(), unchecked():
             x_0, noise, v = answers(x, visited[i - 1], step)
-            at = Moment(step, step.before, noise, z, VARIANCES[variance](step, v), eta, before)
+            var = row(VARIANCES, variance)(step, v)
+            at = Moment(step, step.before, noise, z, var, eta, before)
             x, before = back.step(x, x_0, at), (x_0, step)
             for _ in range(corrections if i > 1 else 0):
-                z = torch.randn(*shape, generator=rng, device=rng.device, dtype=dtype)
                 _, noise, _ = answers(x, visited[i - 2], respaced[i - 1])
-                score, size = bare(langevin.score_from_noise)(noise, respaced[i - 1]), corrector_size * respaced[i - 1].noise_var
-                x = bare(langevin.langevin_step)(x, score, size, z)
+                z, now = draw(), respaced[i - 1]
+                x = _corrected(x, noise, z, now, corrector_size)
         yield x
 
 
-class _Answers:
-    """What a network says of a state: the predicted x_0, the noise that goes with it, and which variance."""
+def _corrected(x: Array, noise: Array, z: Array, step: Step, size: float) -> Array:
+    """One step of Langevin dynamics at a time, with the score that the predicted noise is."""
+    score = langevin.score_from_noise(noise, step)
+    return langevin.langevin_step(x, score, size * step.noise_var, z)
 
-    def __init__(self, model: Model, predicts: str, variance: str, clip: float | None, clip_noise: bool) -> None:
-        self.model, self.predicts, self.learned = model, PREDICTIONS[predicts], variance == "learned"
+
+class _Answers:
+    """What a network says of a state: the predicted x_0, the noise that goes with it, and v, if it says one."""
+
+    def __init__(
+        self, model: Model, predicts: str | Prediction, variance: Any, clip: float | None, clip_noise: bool
+    ) -> None:
+        self.model, self.predicts, self.learned = model, row(PREDICTIONS, predicts), variance == "learned"
         self.clip, self.clip_noise = clip, clip_noise
 
     def __call__(self, x: Array, t: int, step: Step) -> tuple[Array, Array, Array | None]:
-        answer, v = self.model(x, times_like(t, x)), None
+        answer, v = self.model(x, times_like(int(t), x)), None
         if self.learned:
+            if x.ndim < 2:
+                raise ValueError(f"shape must be (batch, channels, ...) for a learned variance, got {tuple(x.shape)}")
             check_shape("model(x_t, t)", answer, (x.shape[0], 2 * x.shape[1], *x.shape[2:]))
-            answer, v = answer[:, : x.shape[1]], (answer[:, x.shape[1] :] + 1) / 2
-        answer = check_shape("model(x_t, t)", answer, x.shape)
+            answer, v = halves(answer, x.shape[1])
+        check_shape("model(x_t, t)", answer, x.shape)
+        check_steps(self.predicts.x_0, step=step)
         free = self.predicts.x_0(x, answer, step)
         x_0 = free if self.clip is None else clipped(free, -self.clip, self.clip)
-        return x_0, bare(forward.predict_noise)(x, x_0 if self.clip_noise else free, step), v
+        return x_0, forward.predict_noise(x, x_0 if self.clip_noise else free, step), v
 
 
-def _times(schedule: Schedule, steps: int | None, times: Sequence[int] | None) -> list[int]:
+def _times(schedule: Schedule, steps: int | None, times: Sequence[int] | None) -> Any:
+    """The times of a walk, as an array.
+
+    Raises:
+        ValueError: when both a number of steps and times are given.
+    """
     if times is None:
-        return visited_times(schedule.T, schedule.T if steps is None else steps)
+        return np.array(visited_times(schedule.T, schedule.T if steps is None else steps))
     if steps is not None:
-        raise ValueError(f"give steps or times, not both, got {steps} and {times}")
-    return [int(t) for t in times]
+        raise ValueError(f"steps must not be given where times are, got {steps} and {[*map(int, times)]}")
+    return np.array([int(t) for t in times])
 
 
-@equation("Ho et al. 2020, Eq. 1 and Alg. 2", derived_from=[sample_path], unproved="steps")
+@equation(
+    "Ho et al. 2020, Eq. 1 and Alg. 2", derived_from=[sample_path], where={"model": WALK["model"]}, unproved="steps"
+)
 def sample(
     model: Model,
     schedule: Schedule,
@@ -254,20 +287,20 @@ def sample(
     Args:
         model: the network, as for `sample_path`.
         schedule: the one it was trained with.
-        rng: a generator.
         sampler: one of `SAMPLERS`.
-        steps: how many times to visit; all T if not given.
+        steps: how many times to visit; all T if neither these nor ``times`` are given.
         options: what else `sample_path` takes.
     """
-    *_, x_0 = sample_path(model, schedule, shape, rng, sampler, steps, **options)
+    path = sample_path(model, schedule, shape, rng, sampler, steps, **options)
+    *_, x_0 = path
     return x_0
 
 
 @equation(
     "DDIM, Eq. 13",
     derived_from=[posterior.ddim_encode_step],
-    where={"steps": "whole [1, inf)", "times": "times"},
-    require=WALK,
+    where=WALK,
+    require=RISING,
     shapes="x_0 (batch, ...), times (n)",
     unproved="steps",
 )
@@ -291,8 +324,8 @@ def encode(
     Args:
         model: the network, as for `sample_path`.
         schedule: the one it was trained with.
-        x_0: samples, shape (batch, ...).
-        steps: how many times to visit; all T if neither these nor ``times`` are given.
+        steps: how many times to visit, as `visited_times` has it; all T if neither these nor ``times`` are given.
+        predicts: what the model answers: one of `forward.PREDICTIONS`.
         times: the times to visit, rising, in 1..T, in the place of ``steps``.
 
     Returns:
@@ -301,18 +334,19 @@ def encode(
     import torch
 
     visited, x = _times(schedule, steps, times), x_0
-    respaced, answers = forward.respace(schedule, visited), _Answers(model, predicts, "beta", None, True)
+    respaced = forward.respace(schedule, visited)
+    answers = _Answers(model, predicts, "beta", None, True)
     with torch.no_grad():
         for i in range(1, len(visited) + 1):
             asked = max(i - 1, 1)
             _, noise, _ = answers(x, visited[asked - 1], respaced[asked])
-            x = posterior.ddim_encode_step(x, noise, respaced[i].before, respaced[i])
+            step = respaced[i]
+            x = posterior.ddim_encode_step(x, noise, step.before, step)
     return x
 
 
 @equation(
     "Shoemake 1985, spherical linear interpolation",
-    require={"noise_a and noise_b must have one shape": "shape(noise_a) == shape(noise_b)"},
     shapes="noise_a (n, ...), noise_b (n, ...), share ()",
     unproved="arrays",
 )
@@ -329,11 +363,19 @@ def interpolate(noise_a: Array, noise_b: Array, share: Array) -> Array:
         noise_b: the other, in the same shape.
         share: s, how much of the way, from 0 for ``noise_a`` to 1 for ``noise_b``.
     """
+    xp = array_api_compat.array_namespace(noise_a)
+    cos = _cosine(noise_a, noise_b)
+    angle = xp.acos(cos)
+    near, far = xp.sin((1 - share) * angle), xp.sin(share * angle)
+    return (near * noise_a + far * noise_b) / xp.sin(angle)
+
+
+def _cosine(noise_a: Array, noise_b: Array) -> Array:
+    """The cosine of the angle between two noises, pair by pair; refused where many circles go through both, or none."""
     xp, dims = array_api_compat.array_namespace(noise_a), tuple(range(1, noise_a.ndim)) or (0,)
-    dot, square_a, square_b = (
-        xp.sum(x * y, axis=dims, keepdims=True)
-        for x, y in ((noise_a, noise_b), (noise_a, noise_a), (noise_b, noise_b))
-    )
-    angle = xp.acos(dot / sqrt(square_a * square_b))
-    way = (xp.sin((1 - share) * angle) * noise_a + xp.sin(share * angle) * noise_b) / xp.sin(angle)
-    return check_finite("the way: noise_a and noise_b must point in different directions", way)
+    pairs = ((noise_a, noise_b), (noise_a, noise_a), (noise_b, noise_b))
+    dot, square_a, square_b = (xp.sum(x * y, axis=dims, keepdims=True) for x, y in pairs)
+    cos = dot / sqrt(square_a * square_b)
+    if not bool(xp.all(abs(cos) < 1)):
+        raise ValueError(f"noise_a and noise_b must point in different directions, got a cosine of {cos}")
+    return cos

@@ -81,8 +81,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         places = self.query_key_value(self.norm(x)).flatten(2).transpose(1, 2)  # (batch, places, 3 channels)
-        seen = functional.scaled_dot_product_attention(*places.chunk(3, dim=2))
-        return x + self.out(seen.transpose(1, 2).reshape(x.shape))
+        heads = places.unsqueeze(1).chunk(3, dim=3)  # one head: the fast kernels of a GPU want four axes
+        return x + self.out(functional.scaled_dot_product_attention(*heads).transpose(2, 3).reshape(x.shape))
 
 
 class UNet(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,14 @@ def sampling() -> Figure:
     steps = sorted(ablations.STEPS)
     fig, ax = figure(1, 1, 3.2)
     ax.axhline(results["floor"], color=INK, linewidth=1, linestyle=":")
-    for way, color in zip(ablations.SAMPLING, (BLUE, ORANGE, GREY, GREEN, PINK, VIOLET), strict=False):
-        far = [(place, [*ablations.by_seed(results, f"{way}-{count}").values()]) for place, count in enumerate(steps)]
-        far = [(place, of) for place, of in far if of]
+    by_way = {
+        way: [(place, _by_steps(results, way, count)) for place, count in enumerate(steps)]
+        for way in ablations.SAMPLING
+    }
+    measured = [
+        (way, [(place, of) for place, of in far if of]) for way, far in by_way.items() if any(of for _, of in far)
+    ]
+    for (way, far), color in zip(measured, cycle((BLUE, ORANGE, GREY, GREEN, PINK, VIOLET)), strict=False):
         ax.plot([place for place, _ in far], [np.mean(of) for _, of in far], color=color, label=way.replace("_", " "))
         for place, of in far:
             ax.plot([place] * len(of), of, "o", color=color, markersize=4, alpha=0.8, markeredgewidth=0)
@@ -73,6 +78,11 @@ def sampling() -> Figure:
     plain(ax.yaxis)
     fig.legend(loc="outside lower center", ncols=3)
     return fig
+
+
+def _by_steps(results: ablations.Results, way: str, steps: int) -> list[float]:
+    """The distance of each network, sampled in one way and number of steps; nothing where that was not measured."""
+    return [*ablations.by_seed(results, f"{way}-{steps}").values()]
 
 
 def mistakes() -> Figure:

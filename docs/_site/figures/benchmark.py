@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def sampling() -> Figure:
     """One run drawn from in several ways: the distance against network calls, and against seconds."""
     results = benchmark.load(MEASURED)
     fig, (by_calls, by_time) = figure(1, 2, 3.4, sharey=True)
-    for (way, color), marker in zip(zip(benchmark.SAMPLERS, PALETTE, strict=False), "osD^", strict=False):
+    measured = {way for (way, _), _ in benchmark.of(results, "sampling")}
+    ways = [way for way in benchmark.SAMPLERS if way in measured]
+    for way, color, marker in zip(ways, cycle(PALETTE), cycle("osD^v"), strict=False):
         drawn = [(int(calls), found) for (name, calls), found in benchmark.of(results, "sampling") if name == way]
         drawn.sort(key=lambda one: one[0])
         far = [np.mean(found["frechet_distances"]) for _, found in drawn]

@@ -1,10 +1,10 @@
 """The picture on the first page."""
 
 import numpy as np
+import torch
 
-from tinyddpm import forward
+from tinyddpm import forward, train
 from tinyddpm.mixture import two_classes
-from tinyddpm.posterior import ancestral_step, variance
 
 from .style import GREY, INK, Figure, class_colour, density_of, figure
 
@@ -20,14 +20,15 @@ def _there(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack(path)[..., 0]
 
 
-def _back(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _back(n: int) -> np.ndarray:
     """Paths x_T..x_0, shape (T + 1, n), by the network that Algorithm 2 would like to have."""
-    path = [x]
-    for t in range(SCHEDULE.T, 0, -1):
-        step, x = SCHEDULE[t], path[-1]
-        z = rng.standard_normal(x.shape)
-        path.append(ancestral_step(x, MIXTURE.noise(x, step), z, step, var=variance(step)))
-    return np.stack(path)[..., 0]
+
+    def exact(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return MIXTURE.noise(x, SCHEDULE.at(t, like=x))
+
+    rng = torch.Generator().manual_seed(5)
+    path = train.sample_path(exact, SCHEDULE, (n, 1), rng, variance="posterior", clip=None, dtype=torch.float64)
+    return torch.stack([*path])[..., 0].numpy()
 
 
 def there_and_back() -> Figure:
@@ -38,7 +39,7 @@ def there_and_back() -> Figure:
     shown = 12
 
     out = _there(MIXTURE.sample(shown, rng), rng)
-    back = _back(rng.standard_normal((3000, 1)), rng)
+    back = _back(3000)
     for ax, paths, ends in ((forth, out, out[0]), (home, back[:, :shown], back[-1, :shown])):
         t = np.arange(0, SCHEDULE.T + 1)
         for path, end in zip(paths.T, ends, strict=True):
@@ -48,7 +49,7 @@ def there_and_back() -> Figure:
     forth.set(xlabel="$t$", title="noise is added")
     home.set(xlabel="$t$", title="noise is removed", xticklabels=("1000", "500", "0"))
 
-    for ax, mixture in ((data, MIXTURE), (noise, MIXTURE.diffuse(SCHEDULE[SCHEDULE.T].alpha_bar)), (again, MIXTURE)):
+    for ax, mixture in ((data, MIXTURE), (noise, MIXTURE.diffuse(SCHEDULE[SCHEDULE.T])), (again, MIXTURE)):
         density = density_of(mixture, x)
         ax.plot(density, x, color=INK, linewidth=1.2)
         ax.fill_betweenx(x, density, color=GREY, alpha=0.3, linewidth=0)

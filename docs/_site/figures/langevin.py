@@ -8,11 +8,13 @@ from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
+import torch
 from scipy.optimize import brentq
 from scipy.special import ndtri
 from scipy.stats import kstest, norm
 
-from tinyddpm import forward, langevin, posterior
+from tinyddpm import forward, langevin, train
+from tinyddpm.forward import Schedule, Step
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 
 from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, class_colour, density_of, figure
@@ -33,7 +35,7 @@ def _cdf(mixture: Mixture, x: np.ndarray) -> np.ndarray:
 
 def _at(data: Mixture, time: float) -> Mixture:
     """Data after so much noise; the clock is B."""
-    return data.diffuse(math.exp(-time))
+    return data.diffuse(Step.from_log_alpha_bar(-time))
 
 
 def _back(data: Mixture, x: np.ndarray, time: float) -> np.ndarray:
@@ -312,12 +314,6 @@ def orders() -> Figure:
 Sampler = Callable[[int, np.ndarray, np.random.Generator], np.ndarray]
 
 
-def _euler_back(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    times = _falling(calls)
-    w = langevin.brownian_path(times, rng.standard_normal((calls, *x.shape)))
-    return langevin.euler_maruyama(partial(_back, DATA), lambda time: 1.0, x, times, w)[-1]
-
-
 def _euler_flow(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     still = np.zeros((calls + 1, *x.shape))
     return langevin.euler_maruyama(partial(_flow, DATA), lambda time: 0.0, x, _falling(calls), still)[-1]
@@ -327,31 +323,23 @@ def _heun_flow(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return langevin.heun(partial(_flow, DATA), x, _falling(calls // 2))[-1]
 
 
-def _chain(calls: int, x: np.ndarray, rng: np.random.Generator, eta: float | None = None) -> np.ndarray:
-    """The ancestral step of DDPM, or that of DDIM, at the same noise levels."""
-    schedule = forward.Schedule.from_alpha_bar(np.exp(-_falling(calls)[-2::-1]))
-    for t in range(calls, 0, -1):
-        step = schedule[t]
-        noise = langevin.noise_from_score(DATA.diffuse(step.alpha_bar).score(x), step)
-        if eta is None:
-            x = posterior.ancestral_step(x, noise, rng.standard_normal(x.shape), step, step.beta)
-        else:
-            x = posterior.ddim_step(x, noise, 0 * x, step.alpha_bar, step.alpha_bar_prev, eta)
-    return x
+def _walk(
+    steps: int, x: np.ndarray, rng: np.random.Generator, sampler: str = "ancestral", corrections: int = 0
+) -> np.ndarray:
+    """The trainer's sampler at the same noise levels, with the exact noise in the place of a network."""
+    schedule = Schedule.from_alpha_bar(np.exp(-_falling(steps)[-2::-1]))
+
+    def exact(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return DATA.noise(x, schedule.at(t, like=x))
+
+    start, seeded = torch.tensor(x), torch.Generator().manual_seed(int(rng.integers(2**31)))
+    options = {"start": start, "clip": None, "dtype": start.dtype, "corrections": corrections, "corrector_size": 0.3}
+    return train.sample(exact, schedule, start.shape, seeded, sampler, **options).numpy()
 
 
 def _corrected(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A step of the stochastic equation, a step of Langevin dynamics: two calls of the score."""
-    for start, end in pairwise(_falling(calls // 2)):
-        there = _at(DATA, end)
-
-        def predictor(y: np.ndarray, start: float = start, end: float = end) -> np.ndarray:
-            dw = math.sqrt(start - end) * rng.standard_normal(y.shape)
-            return langevin.euler_maruyama_step(y, _back(DATA, y, start), 1, end - start, dw)
-
-        z, size = rng.standard_normal((1, *x.shape)), 0.3 * float(there.variances[0])
-        x = langevin.predictor_corrector_step(x, predictor, there.score, size, z)
-    return x
+    return _walk(calls // 2, x, rng, "reverse_sde", corrections=1)
 
 
 def _annealed(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -361,14 +349,14 @@ def _annealed(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 NOISY: dict[str, tuple[Sampler, str]] = {
-    "reverse SDE": (_euler_back, BLUE),
-    "ancestral": (_chain, GREEN),
+    "reverse SDE": (partial(_walk, sampler="reverse_sde"), BLUE),
+    "ancestral": (_walk, GREEN),
     "corrected": (_corrected, ORANGE),
     "annealed": (_annealed, PINK),
 }
 SILENT: dict[str, tuple[Sampler, str]] = {
     "flow, Euler": (_euler_flow, BLUE),
-    "DDIM": (partial(_chain, eta=0.0), GREEN),
+    "DDIM": (partial(_walk, sampler="ddim"), GREEN),
     "Heun": (_heun_flow, VIOLET),
 }
 CALLS = (10, 20, 40, 80, 160)
@@ -396,10 +384,8 @@ def quality() -> Figure:
     left, right = axes
     left.axhline(0.83 / math.sqrt(10_000), color=GREY, lw=1, ls=":")
     left.text(9, 0.0078, "true samples", va="top", fontsize=11)
-    left.text(35, 0.12, "annealed", color=PINK)
-    left.text(9, 0.24, "corrected", color=ORANGE)
-    left.text(180, 0.0048, "reverse SDE", color=BLUE, va="top", ha="right")
-    left.text(9, 0.03, "ancestral", color=GREEN)
+    for row, name in enumerate(("annealed", "corrected", "reverse SDE", "ancestral")):  # as they end, from the top
+        left.text(180, 4e-3 * 0.52**row, name, color=NOISY[name][1], va="top", ha="right")
     right.text(55, 0.035, "Euler", color=BLUE)
     right.text(10, 0.02, "DDIM", color=GREEN)
     right.text(45, 0.0012, "Heun", color=VIOLET, ha="right")
@@ -434,7 +420,7 @@ def guidance() -> Figure:
 
     def guided(y: np.ndarray, time: float, rule: Callable[..., np.ndarray]) -> np.ndarray:
         there = _at(TWO, time)
-        score, of_class = there.score(y), langevin.gaussian_score(y, there.means[1], there.variances[1])
+        score, of_class = there.score(y), langevin.gaussian_score(y, there.means[1:], there.variances[1])
         return rule(langevin.vp_drift(y, 1), 1, langevin.guided_score(score, of_class - score, 3.0))
 
     n, rng, times = 6000, np.random.default_rng(0), _falling(150)

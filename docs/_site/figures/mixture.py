@@ -15,7 +15,7 @@ X = np.linspace(-3, 3, 301)[:, None]
 
 
 def _at(t: int, mixture: Mixture = MIXTURE) -> Mixture:
-    return mixture.diffuse(SCHEDULE[t].alpha_bar if t else 1)
+    return mixture.diffuse(SCHEDULE[t]) if t else mixture
 
 
 def _density(mixture: Mixture, x: np.ndarray = X) -> np.ndarray:
