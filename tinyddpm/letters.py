@@ -144,6 +144,9 @@ class _Fields(NamedTuple):
 SHARE = Interval.read("[0, 1]")
 """What every number of a step is in: a share of variance."""
 
+SLACK = 1e-12
+"""How far the numbers of a step may be from belonging together, in float64."""
+
 
 class Step(_Fields):
     """The numbers that an equation needs at time t: all variances, or shares of variance.
@@ -175,13 +178,18 @@ class Step(_Fields):
         return made
 
     def _check(self) -> None:
+        if all(type(value) is float and 0 <= value <= 1 for value in self):  # the quick way, for loops
+            beta, alpha, kept, kept_prev, added, added_prev = self
+            off = alpha + beta - 1, kept + added - 1, kept_prev + added_prev - 1, kept - alpha * kept_prev
+            if max(map(abs, off)) <= SLACK:
+                return
         fields = zip(self._fields, self, strict=True)
         read = [found for name, value in fields if (found := _within(f"step.{name}", value, SHARE)) is not None]
         if len(read) < len(self):
             return
         if len({value.shape for value, _ in read}) > 1:
             raise ValueError(f"the fields of step must have one shape, got {[value.shape for value, _ in read]}")
-        slack = max(1e-12, 8 * max(eps for _, eps in read))
+        slack = max(SLACK, 8 * max(eps for _, eps in read))
         beta, alpha, kept, kept_prev, added, added_prev = (value for value, _ in read)
         for what, off in {
             "alpha_bar + noise_var must be 1": kept + added - 1,
@@ -277,7 +285,7 @@ class Step(_Fields):
         return Step._make((beta, alpha, self.alpha_bar, kept, self.noise_var, added))
 
 
-def _within(name: str, value: Any, domain: Interval) -> tuple[np.ndarray, float] | None:
+def _within(name: str, value: Any, domain: Interval) -> tuple[Any, float] | None:
     """A number or an array as float64, and the precision in which it came; None of what should not be read.
 
     Raises:
@@ -286,6 +294,8 @@ def _within(name: str, value: Any, domain: Interval) -> tuple[np.ndarray, float]
     """
     if is_symbolic(value):
         return None
+    if type(value) is float and domain.low <= value <= domain.high:
+        return np.float64(value), 0.0
     if is_tensor(value):
         if is_traced() or value.device.type != "cpu":  # reading it would stall the accelerator
             return None
