@@ -1196,7 +1196,11 @@ LOST = lambda x, *rest: x + math.nan  # noqa: E731
             ["x_t (1, 2)", "step (3, 1)"],
             lambda: langevin.reverse_sde_step(X[:1], X[:1], X[:1], STEPS, PAIR[1]),
         ),
-        (ValueError, ["step_size", "()", "(3, 1)"], lambda: langevin.langevin(PLANE.score, X, 0.1 + X[:, :1], 1, RNG)),
+        (
+            TypeError,
+            ["step_size", "single number", "(3, 1)"],
+            lambda: langevin.langevin(PLANE.score, X, 0.1 + X[:, :1], 1, RNG),
+        ),
         (ValueError, ["dw (1, 3, 2)"], lambda: langevin.euler_maruyama_step(X, X, 1.0, 0.1, X[None])),
         # NaN and infinity, in numbers, arrays and tensors.
         (ValueError, ["x", "finite", "inf"], lambda: langevin.langevin_step(math.inf, 0.1, 0.1, 0.0)),

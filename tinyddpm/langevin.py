@@ -88,7 +88,8 @@ def langevin_step(x: Array, score: Array, step_size: Array, z: Array) -> Array:
 @equation(
     "Song & Ermon 2019, Eq. 4",
     derived_from=[langevin_step],
-    shapes="x (..., d), step_size ()",
+    where={"step_size": "scalar [0, inf)"},
+    shapes="x (..., d)",
     unproved="steps",
 )
 def langevin(score_field: Field, x: Array, step_size: float, steps: int, rng: np.random.Generator) -> Array:
@@ -378,9 +379,9 @@ def tweedie(x_t: Array, score: Array, step: Step) -> Array:
 @equation(
     "Song & Ermon 2019, Alg. 1",
     derived_from=[langevin, denoising_score_matching],
-    where={"score_field": "(x, var) -> x"},
+    where={"score_field": "(x, var) -> x", "step_size": "scalar [0, inf)"},
     require={"variances must fall": "variances[1:] < variances[:-1]"},
-    shapes="x (..., d), variances (L), step_size ()",
+    shapes="x (..., d), variances (L)",
     unproved="steps",
 )
 def annealed_langevin(
@@ -673,8 +674,8 @@ def predictor_corrector_step(x: Array, predictor: Field, score_field: Field, ste
 @equation(
     "Song et al. 2021, Eq. 39",
     derived_from=[probability_flow_drift, divergence, hutchinson],
-    where={"time": "(0, inf)"},
-    shapes="x (..., d), probe (..., d), time ()",
+    where={"time": "scalar (0, inf)"},
+    shapes="x (..., d), probe (..., d)",
     unproved="function",
 )
 def probability_flow_log_prob(
