@@ -145,7 +145,7 @@ def test_a_row_more_in_a_table_is_known_everywhere(a_row_more, tmp_path, monkeyp
     ):
         assert cli.main(["sample", "run", *wrong]) == 2
         assert said in capsys.readouterr().err
-    with pytest.raises(ValueError, match="schedule must be one of linear, .*, toy_schedule, got 'no'"):
+    with pytest.raises(ValueError, match=r"schedule must be one of linear, .*, toy_schedule, got 'no'"):
         Config(schedule="no").check()
     with pytest.raises(ValueError, match="predicts must be one of noise, x_0, velocity, toy_prediction, got 'no'"):
         Config(predicts="no").check()
