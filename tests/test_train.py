@@ -258,6 +258,7 @@ def test_guidance_is_the_score_of_a_sharpened_class(x, means, stds, w):
     assert_equal(train.guided_noise(*noise, 0.0), noise[0])
 
 
+@checks(train.guided_noise)
 def test_guidance_asks_for_the_class_and_for_none():
     x, t, labels = normal(3, 2), torch.tensor([1, 2, 3]), torch.tensor([0, 4, 2])
 

@@ -117,7 +117,10 @@ RISING = {"times must rise": "times[1:] > times[:-1]"}
     "Lu et al. 2022, DPM-Solver++, second order, multistep",
     derived_from=[posterior.ddim_step, forward.log_snr_gain],
     where={"step_u.alpha_bar": "[0, 1]", "step_s.noise_var": "(0, 1]"},
-    require={**forward.EARLIER, "step_u must be after step": "(step_u.alpha_bar < step.alpha_bar) | (step_u.noise_var > step.noise_var)"},
+    require={
+        **forward.EARLIER,
+        "step_u must be after step": "(step_u.alpha_bar < step.alpha_bar) | (step_u.noise_var > step.noise_var)",
+    },
 )
 def second_order_step(x_t: Array, x_0: Array, x_0_before: Array, step_u: Step, step: Step, step_s: Step) -> Array:
     r"""DDIM's step from t back to s, but with an x_0 that goes on moving as it did since the time before.
