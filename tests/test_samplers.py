@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -203,9 +204,42 @@ def test_watching_leaves_the_watchers_gradients_alone():
         assert torch.is_grad_enabled() and not x.requires_grad
 
 
+def test_a_row_of_ones_own_does_as_well_as_a_name():
+    own = {
+        "sampler": train.Sampler(
+            lambda x_t, x_0, at: at.step_s.alpha_bar**0.5 * x_0 + at.step_s.noise_var**0.5 * at.noise
+        ),
+        "predicts": forward.Prediction(lambda x_0, noise, step: -x_0, lambda x_t, answer, step: -answer),
+        "variance": lambda step, v: step.beta / 3,
+    }
+
+    def run(model, **options):
+        return train.sample(model, forward.linear(9), (4, 2), seeded(1), dtype=torch.float64, **options)
+
+    guess = ideal(forward.linear(9), 0.1, 0.3, "x_0")
+    by_name = run(guess, sampler="ddim", predicts="x_0")
+    assert_equal(run(lambda x, t: -guess(x, t), sampler=own["sampler"], predicts=own["predicts"]), by_name, rtol=1e-12)
+    third = run(guess, variance=own["variance"], predicts="x_0")
+    assert all((third - run(guess, variance=name, predicts="x_0")).abs().max() > 1e-3 for name in ("beta", "posterior"))
+    x, t = normal(3, 2), torch.tensor([1, 2, 9])
+    loss = train.training_loss(lambda x_t, t: -x, x, t, normal(3, 2, seed=1), forward.linear(9), own["predicts"])
+    assert torch.equal(loss, torch.zeros(3).double())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"variance": "learned"}, r"shape must be \(batch, channels, ...\) for a learned variance, got \(2,\)"),
+        ({"steps": 3, "times": [1, 5]}, r"steps must not be given where times are, got 3 and \[1, 5\]"),
+        ({"times": [5, 1]}, "times must rise"),
+        ({"times": [1, 1]}, "times must rise"),
+        ({"times": [0, 1]}, "times must lie in 1..10"),
+        ({"times": [1, 11]}, "times must lie in 1..10"),
+        ({"corrections": -1}, "corrections must be a whole number of at least 0, got -1"),
+        ({"corrector_size": 0.0}, "corrector_size must be above 0, got 0.0"),
+        ({"clip": math.nan}, "clip must be above 0, got nan"),
+        ({"eta": -0.1}, r"eta must lie in \[0, 1\], got -0.1"),
+        ({"start": torch.full((2,), math.nan)}, "start must be finite"),
         ({"sampler": "euler"}, "sampler must be one of ancestral, ddim, second_order, reverse_sde, got 'euler'"),
         ({"variance": "large"}, "variance must be one of beta, posterior, learned"),
         ({"predicts": "score"}, "predicts must be one of noise, x_0, velocity"),
@@ -252,6 +286,37 @@ def test_no_learned_variance_is_too_large_for_the_last_step():
         return train.sample(answer, schedule, (3, 1, 2), seeded(1), variance="learned", **options)
 
     assert torch.equal(at_last(3.0), at_last(-1.0)) and at_last(3.0).isfinite().all()
+
+
+def test_an_answer_that_is_no_tensor_is_named():
+    """Such as the object that a network of the diffusers library gives."""
+    schedule, x, t = forward.linear(5), normal(2, 3), torch.tensor([1, 5])
+    for ask in (
+        lambda model: train.training_loss(model, x, t, x, schedule),
+        lambda model: train.sample(model, schedule, (2, 3), seeded(0)),
+        lambda model: train.encode(model, schedule, x),
+    ):
+        with pytest.raises(TypeError, match=r"model\(x_t, t\) must be an array of shape \(2, 3\), got SimpleNamespace"):
+            ask(lambda x, t: SimpleNamespace(sample=x))
+        with pytest.raises(ValueError, match=r"model\(x_t, t\) must have the shape \(2, 3\), got \(2, 6\)"):
+            ask(lambda x, t: torch.cat([x, x], dim=1))
+
+
+def test_kinds_are_refused_by_name():
+    schedule, x = forward.linear(5), normal(2, 3)
+    for ask, message in (
+        (lambda: train.sample(3, schedule, (2,), seeded(0)), "model must be a function, got 3"),
+        (lambda: train.sample(lambda x, t: x, 5, (2,), seeded(0)), "schedule must be a Schedule, got 5"),
+        (lambda: train.sample(lambda x, t: x, schedule, (2,), seeded(0), steps=2.5), "steps must be a whole number"),
+        (lambda: train.sample(lambda x, t: x, schedule, (2,), seeded(0), times=[1.5]), "times must be whole numbers"),
+        (lambda: train.sample(lambda x, t: x, schedule, (2,), seeded(0), times=[]), "times must be whole numbers"),
+        (lambda: train.encode(lambda x, t: x, schedule, [1.0]), "x_0 must be a number or an array, got a list"),
+        (lambda: train.encode(lambda x, t: x, schedule, x.long()), "x_0 must be floating point, got int64"),
+        (lambda: train.interpolate(x, [1.0], 0.5), "noise_b must be a number or an array, got a list"),
+        (lambda: train.second_order_step(1.0, 1.0, 1.0, 0.1, 0.2, 0.3), "step_u must be a Step"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            ask()
 
 
 # Few steps, and the way there and back. -------------------------------------------------------------------------------

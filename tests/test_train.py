@@ -55,6 +55,26 @@ def test_an_embedding_that_cannot_be(t, dims, named):
         train.time_embedding(torch.ones(t), dims)
 
 
+def test_times_that_cannot_be():
+    for t, error, message in (
+        ([1, 2], TypeError, "t must be a number or an array, got a list"),
+        (3.0, ValueError, r"t must have the shape \(batch,\), got \(\)"),
+        (torch.tensor([1.0, math.nan]), ValueError, "t must be finite"),
+        (torch.tensor([True]), TypeError, "t must be floating point, got bool"),
+    ):
+        with pytest.raises(error, match=message):
+            train.time_embedding(t, 4)
+    for uniform, batch, T, error, message in (
+        (torch.tensor(1.0).double(), 4, 9, ValueError, r"uniform must lie in \[0, 1\), got 1.0"),
+        (torch.tensor(0.5).double(), 0, 9, ValueError, "batch must be a whole number of at least 1, got 0"),
+        (torch.tensor(0.5).double(), 4, 2.5, TypeError, "T must be a whole number of at least 1, got 2.5"),
+        (torch.zeros(2).double(), 4, 9, ValueError, "uniform must have the shape"),
+        ([0.5], 4, 9, TypeError, "uniform must be a number or an array, got a list"),
+    ):
+        with pytest.raises(error, match=message):
+            train.stratified_times(uniform, batch, T)
+
+
 @checks(train.stratified_times)
 @given(place=st.integers(0, 2**20 - 1), power=st.integers(0, 6), T=st.integers(1, 4000))
 def test_stratified_times_by_hand(place, power, T):
@@ -62,6 +82,7 @@ def test_stratified_times_by_hand(place, power, T):
     expected = [1 + math.floor(T * ((u + Fraction(i, batch)) % 1)) for i in range(batch)]
     times = train.stratified_times(torch.tensor(float(u), dtype=torch.float64), batch, T)
     assert_equal(times, torch.tensor(expected))
+    assert_equal(train.stratified_times(float(u), batch, T), np.array(expected))
 
 
 @checks(train.stratified_times)
@@ -237,6 +258,7 @@ def test_guidance_is_the_score_of_a_sharpened_class(x, means, stds, w):
     assert_equal(train.guided_noise(*noise, 0.0), noise[0])
 
 
+@checks(train.guided_noise)
 def test_guidance_asks_for_the_class_and_for_none():
     x, t, labels = normal(3, 2), torch.tensor([1, 2, 3]), torch.tensor([0, 4, 2])
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import array_api_compat
+import numpy as np
 
 from .. import elbo, forward, posterior
-from ..arrays import Array
+from ..arrays import Array, is_array
+from ..door import row
 from ..equation import equation
 from ..forward import PREDICTIONS, Schedule
 
@@ -49,7 +51,7 @@ def training_loss(
         The squared norm for each sample, shape (batch,): a sum over the data's dimensions, no mean yet.
     """
     step = schedule.at(t, like=x_0)
-    target = PREDICTIONS[predicts].target(x_0, noise, step)
+    target = row(PREDICTIONS, predicts).target(x_0, noise, step)
     return elbo.simple_loss(target, model(forward.diffuse(x_0, noise, step), t))
 
 
@@ -81,13 +83,12 @@ def learned_variance_loss(
         t: times in 1..T, shape (batch,). At t = 1 there is nothing to learn of a step without noise.
         predicts: what the first half of the answer is: one of `forward.PREDICTIONS`.
     """
-    step = schedule.at(t, like=x_0)
+    step, predicted = schedule.at(t, like=x_0), row(PREDICTIONS, predicts)
     x_t = forward.diffuse(x_0, noise, step)
     answer, v = halves(model(x_t, t), x_0.shape[1])
-    prediction = PREDICTIONS[predicts]
-    simple = elbo.simple_loss(prediction.target(x_0, noise, step), answer)
+    simple = elbo.simple_loss(predicted.target(x_0, noise, step), answer)
     step = schedule.at(t.clamp(min=2), like=x_0)  # not for the bound at t = 1
-    x_0_hat = prediction.x_0(x_t, answer.detach(), step)
+    x_0_hat = predicted.x_0(x_t, answer.detach(), step)
     mean = posterior.mean(x_t, x_0_hat, step)
     var = posterior.interpolated_variance(v, step)
     bound = elbo.denoising_matching(x_t, x_0, mean, var, step)
@@ -136,12 +137,12 @@ def stratified_times(uniform: Array, batch: int, T: int) -> Array:
     $$
 
     Args:
-        uniform: one uniform random number in [0, 1), as an array or tensor of shape () or (1,), in float64.
-        batch: B, how many times.
+        uniform: one uniform random number in [0, 1), of shape () or (1,); in float64, or not every time can come.
 
     Returns:
-        Whole numbers (int64), shape (batch,).
+        Whole numbers (int64), shape (batch,), in the library of ``uniform``; NumPy's for a plain number.
     """
+    uniform = uniform if is_array(uniform) else np.asarray(uniform)
     xp = array_api_compat.array_namespace(uniform)
     device = array_api_compat.device(uniform)
     i = xp.arange(batch, dtype=uniform.dtype, device=device)
