@@ -225,9 +225,8 @@ def value_for(argument, shape, rng, like=None):
     if argument.kind == "times":
         return np.array([1, 3, 5]) if like is None else convert_whole([1, 3, 5], like)
     if argument.kind == "choice":
-        return {"variance": argument.domain[0] if isinstance(argument.domain, tuple) else "", "predicts": "noise"}.get(
-            argument.name, "ancestral"
-        )
+        first = {"variance": "beta", "predicts": "noise", "sampler": "ancestral"}
+        return argument.domain[0] if isinstance(argument.domain, tuple) else first[argument.name]
     if argument.kind == "function":
         return FUNCTIONS[argument.domain]
     raise ValueError(f"no value for {argument.name}, of kind {argument.kind}")

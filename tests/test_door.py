@@ -165,14 +165,14 @@ def _is_array_step(value):
 @pytest.mark.parametrize("known", ALL)
 def test_a_field_of_a_step_that_must_be_above_0_is_asked_in_every_library(known):
     for argument in known.arguments:
-        for index, least in argument.fields if argument.kind == "step" else ():
+        asked = [index for index, least in argument.fields if argument.kind == "step" and least > 0]
+        for index in asked:
             for like in (None, np.zeros(SAMPLE), torch.zeros(SAMPLE, dtype=torch.float64)):
                 given = examples(known, () if like is None else SAMPLE, like)
                 step = given[argument.name]
                 zeroed = step._replace(**{step._fields[index]: 0 * step[index]})
                 with refused([f"{argument.name}.{step._fields[index]}", "above 0"]):
                     call(known, {**given, argument.name: zeroed})
-                assert least > 0
 
 
 FUNCTIONS = [p for p in ALL if any(a.kind == "function" for a in p.values[0].arguments)]

@@ -926,7 +926,7 @@ STEPS = vae_vs_vdm.ideal_chain(PURE, np.zeros(2), EYE)
         (["log_likelihood", "nan"], lambda: vae_vs_vdm.vae_elbo(math.nan, 0.0, 1.0)),
         (["mean", "finite", "inf"], lambda: vae_vs_vdm.vae_elbo(0.0, math.inf, 1.0)),
         (["var", "nan"], lambda: vae_vs_vdm.vae_elbo(0.0, 0.0, math.nan)),
-        (["log_likelihood", "x_0 (3, 1)"], lambda: vae_vs_vdm.one_step_elbo(0.0, np.zeros((3, 1)), PURE[1])),
+        (["log_likelihood", "x_0 of shape (3, 1)"], lambda: vae_vs_vdm.one_step_elbo(0.0, np.zeros((3, 1)), PURE[1])),
         (["mixture", "one dimension", "(1, 2)"], lambda: vae_vs_vdm.elbo_gap(standard_normal(2), PURE)),
         (["variance", "shared, each", "'beta'"], lambda: vae_vs_vdm.elbo_gap(two_classes(), PURE, "beta")),
         (["variances above 0"], lambda: vae_vs_vdm.elbo_gap(Mixture([1.0], [[0.0]], [0.0]), PURE)),
