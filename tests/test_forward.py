@@ -43,6 +43,8 @@ def exact_betas(name, T):
         return [(mpmath.sqrt(first) + s * (mpmath.sqrt(last) - mpmath.sqrt(first))) ** 2 for s in share]
     if name == "proportional":
         return [last * t / T for t in range(1, T + 1)]
+    if name != "cosine":
+        raise KeyError(f"the betas of {name!r} at fifty digits are missing: add them to exact_betas")
     offset = mpmath.mpf(0.008)
     f = [mpmath.cos((one * t / T + offset) / (1 + offset) * mpmath.pi / 2) ** 2 for t in range(T + 1)]
     return [min(1 - f[t] / f[t - 1], mpmath.mpf(0.999)) for t in range(1, T + 1)]
