@@ -1,4 +1,7 @@
-"""What the properties are tried on: schedules, steps of them, points of every shape; and what many files of tests need."""
+"""What the properties are tried on: schedules, steps of them, points of every shape; and what many files of tests need.
+
+Each strategy is made once: Hypothesis looks through a new one before it draws, which takes longer than drawing.
+"""
 
 from contextlib import contextmanager
 from functools import cache
@@ -6,7 +9,6 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -27,6 +29,7 @@ def _zeroed(name, T):
     return forward.zero_terminal_snr(_named(name, T))
 
 
+@cache
 def betas(low=1e-6, high=0.999):
     """Tiny, near-one and ordinary noise variances."""
     return st.one_of(
@@ -35,12 +38,14 @@ def betas(low=1e-6, high=0.999):
     )
 
 
+@cache
 def schedules():
     """The named schedules at many lengths, and short ones of any betas."""
     named = st.builds(_named, st.sampled_from(sorted(forward.SCHEDULES)), st.sampled_from(LENGTHS))
     return st.one_of(named, st.lists(betas(), min_size=1, max_size=8).map(forward.Schedule))
 
 
+@cache
 def edged_schedules():
     """The same, and schedules with a beta of 1, after which nothing of x_0 is left."""
     ended = st.tuples(st.lists(betas(), max_size=6), st.lists(betas(), max_size=2))
@@ -48,14 +53,22 @@ def edged_schedules():
     return st.one_of(schedules(), zeroed, ended.map(lambda both: forward.Schedule([*both[0], 1.0, *both[1]])))
 
 
-@st.composite
-def steps(draw, first=1, edges=False):
+PLACES = st.one_of(st.just(0), st.just(-1), st.integers(0, LENGTHS[-1] - 1))
+"""A time of a schedule, counted from its first or its last; `_between` finds it in schedules of any length."""
+
+
+def _between(first, last, place):
+    return first + place % (last - first + 1)
+
+
+@cache
+def steps(first=1, edges=False):
     """A step at t = first, t = T or anywhere between; with edges, of schedules with a beta of 1 too."""
-    schedule = draw((edged_schedules() if edges else schedules()).filter(lambda s: first <= s.T))
-    t = draw(st.one_of(st.just(first), st.just(schedule.T), st.integers(first, schedule.T)))
-    return schedule[t]
+    long_enough = (edged_schedules() if edges else schedules()).filter(lambda schedule: first <= schedule.T)
+    return st.builds(lambda schedule, place: schedule[_between(first, schedule.T, place)], long_enough, PLACES)
 
 
+@cache
 def steps_for(*functions):
     """Steps that all of these equations admit: at t = 1, with beta = 1 and with alpha = 0 wherever they may be."""
     fields = {
@@ -68,14 +81,17 @@ def steps_for(*functions):
     return steps(edges=True).filter(lambda step: all(step[index] >= least for index, least in fields))
 
 
-@st.composite
-def jumps(draw, edges=False):
+@cache
+def jumps(edges=False):
     """Two times s < t of one schedule as steps, s = 0 and s = t - 1 among them; something of x_0 is left at s."""
-    schedule = draw(edged_schedules() if edges else schedules())
-    t = draw(st.one_of(st.just(1), st.just(schedule.T), st.integers(1, schedule.T)))
-    s = draw(st.one_of(st.just(0), st.just(t - 1), st.integers(0, t - 1)))
-    assume(s == 0 or schedule[s].alpha_bar > 0)
-    return schedule[s] if s else schedule[1].before, schedule[t]
+
+    def pair(schedule, place, place_s):
+        t = _between(1, schedule.T, place)
+        s = _between(0, t - 1, place_s)
+        return schedule[s] if s else schedule[1].before, schedule[t]
+
+    chosen = edged_schedules() if edges else schedules()
+    return st.builds(pair, chosen, PLACES, PLACES).filter(lambda both: both[0].alpha_bar > 0)
 
 
 def ten_digits(*steps):
@@ -86,25 +102,26 @@ def ten_digits(*steps):
     return 1e-10 + 1e-15 / min(var for step in steps for var in (step.noise_var, step.noise_var_prev) if var > 0)
 
 
+@cache
 def numbers():
     """Readable floats in [-5, 5], 0 among them."""
     return st.integers(-5000, 5000).map(lambda thousandths: thousandths / 1000)
 
 
+@cache
 def positive(high=5.0):
     """Readable floats in (0, high]."""
     return st.integers(1, int(1000 * high)).map(lambda thousandths: thousandths / 1000)
 
 
-@st.composite
-def points(draw, count=1):
+@cache
+def points(count=1):
     """That many samples of one shape, from Python floats to four dimensions; a single one comes without a tuple."""
-    shape = draw(st.sampled_from([None, (), (3,), (2, 3), (2, 1, 3), (2, 1, 2, 3)]))
-    if shape is None:
-        drawn = [draw(numbers()) for _ in range(count)]
-    else:
-        drawn = [draw(hnp.arrays(np.float64, shape, elements=numbers())) for _ in range(count)]
-    return drawn[0] if count == 1 else tuple(drawn)
+    kinds = [numbers()]
+    kinds += [
+        hnp.arrays(np.float64, shape, elements=numbers()) for shape in ((), (3,), (2, 3), (2, 1, 3), (2, 1, 1, 3))
+    ]
+    return st.one_of(kinds if count == 1 else [st.tuples(*[kind] * count) for kind in kinds])
 
 
 @cache
@@ -184,6 +201,8 @@ SPECIAL = {
 }
 """Arguments of which the letter does not say enough."""
 
+SHORT = forward.linear(5, 0.1, 0.3)
+
 OWN = {
     "elbo.diffusion_loss_continuous": lambda: {"snr_min": 0.2, "snr_max": 3.0},
     "elbo.vlb_terms": lambda: {"x_0": np.array([[0.1, -0.2], [0.3, 0.4]])},
@@ -248,7 +267,7 @@ def shape_for(dims):
 
 def admitted(known, rng, shape=(), like=None):
     """Arguments that an equation admits, by name; numbers have the shape, in the library of `like`."""
-    schedule, given, special = forward.linear(5, 0.1, 0.3), {}, OWN.get(known.name, dict)()
+    schedule, given, special = SHORT, {}, OWN.get(known.name, dict)()
     for argument in known.arguments:
         said = known.shapes.get(argument.name)
         said = known.shapes[said] if isinstance(said, str) else said
