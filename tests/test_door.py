@@ -92,8 +92,7 @@ def bad_values(argument):
     return []
 
 
-@pytest.mark.parametrize("known", ALL)
-def test_each_argument_is_refused_by_name(known):
+def refuses_each_argument_by_name(known):
     for argument in known.arguments:
         for value in bad_values(argument):
             given = {**examples(known), argument.name: value}
@@ -102,8 +101,7 @@ def test_each_argument_is_refused_by_name(known):
             assert argument.name in str(problem.value), f"{argument.name} = {value!r}: {problem.value}"
 
 
-@pytest.mark.parametrize("known", ALL)
-def test_what_is_admitted_is_answered(known):
+def answers_what_is_admitted(known):
     for like in (None, np.zeros(SAMPLE), torch.zeros(SAMPLE, dtype=torch.float64)):
         call(known, examples(known, () if like is None else SAMPLE, like))
 
@@ -118,8 +116,7 @@ def misfits():
     return [(2,), (3,), (1, 3, 2), (4, 3, 2), (2, 3), (3, 3), (0, 2)]
 
 
-@pytest.mark.parametrize("known", ALL)
-def test_no_operand_enlarges_or_misaligns_the_others(known):
+def lets_no_operand_enlarge_or_misalign_the_others(known):
     names = [argument.name for argument in elementwise(known)]
     for like in (np.zeros(SAMPLE), torch.zeros(SAMPLE, dtype=torch.float64)):
         given = examples(known, SAMPLE, like)
@@ -140,8 +137,7 @@ def resized(array, shape):
     return first.expand(shape) if isinstance(array, torch.Tensor) else np.full(shape, first)
 
 
-@pytest.mark.parametrize("known", ALL)
-def test_all_arrays_are_of_one_library_and_steps_of_the_dtype_of_the_samples(known):
+def asks_for_one_library_and_steps_of_the_dtype_of_the_samples(known):
     given = examples(known, SAMPLE, np.zeros(SAMPLE))
     other = examples(known, SAMPLE, torch.zeros(SAMPLE, dtype=torch.float64))
     single = examples(known, SAMPLE, np.zeros(SAMPLE, np.float32))
@@ -162,8 +158,7 @@ def _is_array_step(value):
     return isinstance(value, Step) and hasattr(value[0], "shape")
 
 
-@pytest.mark.parametrize("known", ALL)
-def test_a_field_of_a_step_that_must_be_above_0_is_asked_in_every_library(known):
+def asks_for_fields_above_0_in_every_library(known):
     for argument in known.arguments:
         asked = [index for index, least in argument.fields if argument.kind == "step" and least > 0]
         for index in asked:
@@ -175,11 +170,7 @@ def test_a_field_of_a_step_that_must_be_above_0_is_asked_in_every_library(known)
                     call(known, {**given, argument.name: zeroed})
 
 
-FUNCTIONS = [p for p in ALL if any(a.kind == "function" for a in p.values[0].arguments)]
-
-
-@pytest.mark.parametrize("known", FUNCTIONS)
-def test_what_a_function_gives_is_asked_too(known):
+def asks_what_a_function_gives(known):
     for argument in (a for a in known.arguments if a.kind == "function"):
         if argument.domain.endswith(("number", "any")):
             continue
@@ -187,6 +178,16 @@ def test_what_a_function_gives_is_asked_too(known):
             with pytest.raises((ValueError, TypeError)) as problem:
                 call(known, {**examples(known), argument.name: wrong})
             assert argument.name in str(problem.value)
+
+
+@pytest.mark.parametrize("known", ALL)
+def test_the_door_of_an_equation(known):
+    answers_what_is_admitted(known)
+    refuses_each_argument_by_name(known)
+    lets_no_operand_enlarge_or_misalign_the_others(known)
+    asks_for_one_library_and_steps_of_the_dtype_of_the_samples(known)
+    asks_for_fields_above_0_in_every_library(known)
+    asks_what_a_function_gives(known)
 
 
 # Numbers, arrays and tensors alike. ----------------------------------------------------------------------------------
