@@ -103,11 +103,13 @@ WRONG = """
 
 def run(pytester, text, *arguments):
     pytester.makepyfile(test_it=text)
-    result = pytester.runpytest_subprocess("-p", "tinyddpm.checker", *arguments)
+    # A process of its own takes seconds to import everything; only xdist needs one.
+    runs = pytester.runpytest_subprocess if "-n" in arguments else pytester.runpytest_inprocess
+    result = runs("-p", "tinyddpm.checker", *arguments)
     return result, result.stdout.str()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
 def test_a_whole_run_counts_and_fails_on_an_unchecked_equation(pytester, workers):
     result, text = run(pytester, GOOD + WRONG.replace("2.0", "1.0"), "--equation-report", "report.json", *workers)
     total = len(equations())
@@ -260,6 +262,7 @@ def test_a_partial_run_says_why_and_is_not_failed_for_missing_checks(pytester, w
                 config.hook.pytest_deselected(items=[items.pop()])
         """
     )
+    pytester.syspathinsert()
     result, text = run(pytester, GOOD, "-p", "leaver", *workers)
     assert result.ret == pytest.ExitCode.OK, text
     assert "a partial run, since some tests were left out: equations without a check are not counted" in text
