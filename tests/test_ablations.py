@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy import stats
 
-from tinyddpm import forward, train
+from tinyddpm import data, forward, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.experiments import ablations, mistakes
 from tinyddpm.experiments.ablations import ABLATIONS, Job, Options
 from tinyddpm.experiments.mistakes import MISTAKES, Mistake
 from tinyddpm.experiments.tables import renewed
-from tinyddpm.train import checkpoint, data, judge, loop, run
+from tinyddpm.train import checkpoint, judge, loop, run
 from tinyddpm.train.config import Config
 from tinyddpm.train.unet import network
 

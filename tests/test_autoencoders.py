@@ -23,7 +23,7 @@ FEW = autoencoders.Config(steps=60, latent=3, width=16, batch=32)
 
 @pytest.fixture(scope="module")
 def pictures():
-    from tinyddpm.train.data import digits
+    from tinyddpm.data import digits
 
     return torch.from_numpy(digits().train).flatten(1)
 

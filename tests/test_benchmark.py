@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from tinyddpm import cli
+from tinyddpm import cli, data
 from tinyddpm.experiments import benchmark, peers
 from tinyddpm.experiments.benchmark import OURS, TOLD
 from tinyddpm.experiments.tables import renewed, table
-from tinyddpm.train import data, judge, loop, metrics, run
+from tinyddpm.train import judge, loop, metrics, run
 from tinyddpm.train.config import Config
 from tinyddpm.train.unet import UNet, size_of
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinyddpm.train import checkpoint, data, loop, run
+from tinyddpm import data
+from tinyddpm.train import checkpoint, loop, run
 
 from .runs import TINY, child, same, stopped_after
 

@@ -11,8 +11,8 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
+from tinyddpm import data
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import data
 
 DOCS = Path(__file__).parent.parent / "docs"
 

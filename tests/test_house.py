@@ -22,6 +22,8 @@ ORDERS = (
     "arrays letters door equation forward",
     " ".join(CHAPTERS),
     "forward mixture langevin",
+    "files data train",
+    "mixture data",
     *(f"train {judge} exercises experiments cli __main__" for judge in ("checker", "prover")),
 )
 """In each of them nobody imports who comes later. A folder counts as one; a room need not be there yet."""

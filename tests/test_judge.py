@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from scipy import stats
 
-from tinyddpm import forward, mixture
+from tinyddpm import data, forward, mixture
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import data, judge, loop, machine, run
+from tinyddpm.train import judge, loop, machine, run
 
 from .runs import TINY
 from .strategies import seeded
@@ -206,7 +206,8 @@ def test_the_verdict_is_told_before_anything_is_written(trained, quick_judge, tm
     def full(path, writer):
         raise OSError(f"no room for {path.name}")
 
-    monkeypatch.setattr(judge.checkpoint, "write", full)  # of the cache and of the figures
+    monkeypatch.setattr(judge.checkpoint, "write", full)  # of the cache
+    monkeypatch.setattr("tinyddpm.files.write", full)  # of the figures
     told = []
     with pytest.raises(OSError, match=r"no room for judge.json"):
         judge.judge(trained[0] / "1", n=9, steps=2, announce=told.append)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from tinyddpm import forward, train
+from tinyddpm import data, forward, train
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import checkpoint, data, loop, run
+from tinyddpm.train import checkpoint, loop, run
 
 from .runs import TINY, at_a_terminal, same, stopped_after, two_processes
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinyddpm.train import data, loop, machine
+from tinyddpm import data
+from tinyddpm.train import loop, machine
 
 from .runs import TINY
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinyddpm import cli, train
-from tinyddpm.train import checkpoint, data, loop, run
+from tinyddpm import cli, data, train
+from tinyddpm.train import checkpoint, loop, run
 
 from .runs import TINY
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinyddpm import elbo
+from tinyddpm import data, elbo
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import data, loop, times
+from tinyddpm.train import loop, times
 
 from .runs import TINY
 from .strategies import seeded

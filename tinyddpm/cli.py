@@ -176,7 +176,7 @@ def _is_out_of_memory(problem: Exception) -> bool:
 def train(config: Config) -> None:
     """Train, and print the report: what was done, and what the samples are worth."""
     config.check()  # a mistake is reported at once, before PyTorch is imported
-    from .train.data import AT_HAND
+    from .data import AT_HAND
     from .train.loop import fit
     from .train.machine import keep_memory
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,11 @@ def write(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
     finally:
         with suppress(OSError):  # on a disk that cannot be written to, this fails too
             begun.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, as `write` does."""
+    write(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
 
 
 @contextmanager

@@ -27,11 +27,12 @@ import torch
 import tyro
 from scipy import stats
 
+from .. import data
+from ..data import Data
 from ..files import write
 from ..forward import from_unit_range
-from ..train import checkpoint, data, judge, loop, run
+from ..train import checkpoint, judge, loop, run
 from ..train.config import FREE, Config, check_lowest
-from ..train.data import Data
 from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results

@@ -23,13 +23,13 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from ..data import digits
 from ..door import unchecked
 from ..elbo import gaussian_log_prob
 from ..files import write
 from ..forward import Gaussian, from_unit_range, reparameterize, to_unit_range
 from ..palette import PALETTE
 from ..train.config import check_lowest
-from ..train.data import digits
 from ..train.machine import one_thread
 from ..vae_vs_vdm import (
     LinearVAE,

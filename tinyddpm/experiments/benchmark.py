@@ -29,8 +29,9 @@ import tyro
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .. import data
 from ..door import check_name
-from ..train import data, ema_update_, judge, loop, metrics, run
+from ..train import ema_update_, judge, loop, metrics, run
 from ..train.config import Config
 from ..train.machine import device_of, keep_memory, peak_memory_mb
 from ..train.unet import network, size_of

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from .. import forward, posterior
 from ..arrays import Array, sqrt
+from ..data import Data
 from ..train import Model, loop, sample, visited_times
 from ..train.config import Config
-from ..train.data import Data
 from ..train.samplers import Moment, Sampler
 
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..files import write
-from ..train.checkpoint import write_json
+from ..files import write, write_json
 from .tables import renewed
 
 Results: TypeAlias = dict[str, Any]

@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ..files import write
-from . import data
+from .. import data
+from ..files import write, write_json
 from .config import FREE, Config
 
 CONFIG, LAST, BEST, LOG, REPORT = "config.json", "last.safetensors", "best.safetensors", "log.jsonl", "report.json"
@@ -146,11 +146,6 @@ def read_data(path: Path) -> data.Data:
             f"data {config.data!r} has changed since the run {str(path)!r} was trained; now it is {dataset}"
         )
     return dataset
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, as `write` does."""
-    write(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from typing_extensions import Doc
 
 from .. import forward
+from ..data import CONDITIONS, check_data
 from ..door import check_name
 from ..forward import PREDICTIONS, Schedule
-from .data import CONDITIONS, check_data
 
 CHOICES: dict[str, Collection[str]] = {
     "schedule": forward.SCHEDULES,

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import elbo
-from ..files import optional, write
-from . import checkpoint, data, guided, metrics, plots, run
-from .data import Data
+from .. import data, elbo
+from ..data import Data
+from ..files import optional, write, write_json
+from . import checkpoint, guided, metrics, plots, run
 from .loop import shifted
 from .machine import in_precision, one_thread, seed_here
 from .unet import prediction
@@ -167,7 +167,7 @@ def judge(
         announce(verdict)
     finally:
         drawn = {"seed": seed, "best": best, **options}
-        checkpoint.write_json(folder / "judge.json", {"drawn": drawn, **vars(verdict)})
+        write_json(folder / "judge.json", {"drawn": drawn, **vars(verdict)})
     if verdict.bound_terms is not None:
         with optional():
             picture = plots.bound(verdict.bound_terms)

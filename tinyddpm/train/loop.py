@@ -22,13 +22,13 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from .. import elbo
-from ..files import optional, write
+from .. import data, elbo
+from ..data import Data
+from ..files import optional, write, write_json
 from ..forward import Schedule
 from . import (
     Model,
     checkpoint,
-    data,
     ema_update_,
     guided,
     learned_variance_loss,
@@ -37,7 +37,6 @@ from . import (
     training_loss,
 )
 from .config import Config
-from .data import Data
 from .lamb import Lamb
 from .machine import device_of, half_pays, in_precision, peak_memory_mb, seed_here, whole_from
 from .run import Run, at_once
@@ -481,7 +480,7 @@ def report(trainer: Trainer, path: Path, log: list[dict[str, Any]], announce: Ca
     try:
         announce(made)
     finally:
-        checkpoint.write_json(path / checkpoint.REPORT, vars(made))
+        write_json(path / checkpoint.REPORT, vars(made))
     with optional():
         draw(trainer, path, "samples.png")
         write(path / "loss.png", lambda file: file.write(plots.loss(log)))

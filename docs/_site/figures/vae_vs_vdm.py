@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyddpm import forward, vae_vs_vdm
+from tinyddpm import data, forward, vae_vs_vdm
 from tinyddpm.experiments import autoencoders
 from tinyddpm.forward import Schedule
 from tinyddpm.mixture import two_classes
-from tinyddpm.train import data
 from tinyddpm.vae_vs_vdm import LinearVAE
 
 from .style import BLUE, GREEN, GREY, INK, ORANGE, VIOLET, Figure, density_of, figure

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import mixture
-from ..files import optional, write
-from ..forward import to_unit_range
+from . import mixture
+from .files import optional, write
+from .forward import to_unit_range
 
 LABELS = 10_000
 """Labels must lie below it."""
