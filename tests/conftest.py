@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     """Three short runs: twice the same, and once with another seed."""
     import torch
 
-    from tinyddpm.train import loop
+    from tinyddpm.runs import loop
 
     from .runs import TINY
 
@@ -60,7 +60,7 @@ def forked():
 @pytest.fixture
 def quick_judge(tmp_path, monkeypatch):
     """A judge that learns for a moment, and is kept where nobody else looks."""
-    from tinyddpm.train import judge
+    from tinyddpm.runs import judge
 
     monkeypatch.setattr(judge, "STEPS", 12)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -12,8 +12,9 @@ import time
 import pytest
 import torch
 
-from tinyddpm.train import checkpoint, loop
+from tinyddpm.runs import checkpoint, loop
 from tinyddpm.train.config import Config
+from tinyddpm.train.trainer import Trainer
 
 TINY = Config(steps=4, width=8, batch=8, T=20, device="cpu")
 
@@ -27,7 +28,7 @@ def same(a, b):
 
 def stopped_after(monkeypatch, steps, config):
     """Train, and be interrupted in the middle of a step."""
-    calls, draw = itertools.count(1), loop.Trainer.draw
+    calls, draw = itertools.count(1), Trainer.draw
 
     def interrupted(trainer):
         if next(calls) == steps:
@@ -35,7 +36,7 @@ def stopped_after(monkeypatch, steps, config):
         return draw(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "draw", interrupted)
+        patch.setattr(Trainer, "draw", interrupted)
         with pytest.raises(KeyboardInterrupt):
             loop.fit(config)
 
@@ -43,8 +44,8 @@ def stopped_after(monkeypatch, steps, config):
 def child(config):
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
-    loop.LOG_EVERY, draw = 3, loop.Trainer.draw
-    loop.Trainer.draw = lambda trainer: time.sleep(0.01) or draw(trainer)  # so that it can be killed at many a step
+    loop.LOG_EVERY, draw = 3, Trainer.draw
+    Trainer.draw = lambda trainer: time.sleep(0.01) or draw(trainer)  # so that it can be killed at many a step
     loop.fit(config)
 
 
@@ -68,14 +69,14 @@ def member(config, rank, port, stop_at, refused):
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in told.items()})
-    calls, draw = itertools.count(1), loop.Trainer.draw
+    calls, draw = itertools.count(1), Trainer.draw
 
     def counted(trainer):
         if next(calls) == stop_at and rank == 0:
             os.kill(os.getpid(), signal.SIGINT)
         return draw(trainer)
 
-    loop.Trainer.draw = counted
+    Trainer.draw = counted
     try:
         report = loop.fit(config)
     except KeyboardInterrupt:

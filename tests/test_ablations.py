@@ -17,8 +17,9 @@ from tinyddpm.experiments import ablations, mistakes
 from tinyddpm.experiments.ablations import ABLATIONS, Job, Options
 from tinyddpm.experiments.mistakes import MISTAKES, Mistake
 from tinyddpm.experiments.tables import renewed
-from tinyddpm.train import checkpoint, judge, loop, run
+from tinyddpm.runs import checkpoint, judge, loop, run
 from tinyddpm.train.config import Config
+from tinyddpm.train.trainer import Trainer
 from tinyddpm.train.unet import network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -194,7 +195,7 @@ def test_each_mistake_in_training_is_made():
     right, loss = mistakes.learn(Mistake("none"), config, found)
     young, same = mistakes.learn(MISTAKES["young"], config, found)
     assert same == loss
-    first = loop.Trainer(config, found, torch.device("cpu")).model.state_dict()
+    first = Trainer(config, found, torch.device("cpu")).model.state_dict()
     for name, weight in young.state_dict().items():
         moved = (right.state_dict()[name] - first[name]).norm()
         assert (weight - first[name]).norm() <= 0.001 * moved

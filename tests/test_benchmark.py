@@ -13,8 +13,10 @@ from tinyddpm import cli, data
 from tinyddpm.experiments import benchmark, peers
 from tinyddpm.experiments.benchmark import OURS, TOLD
 from tinyddpm.experiments.tables import renewed, table
-from tinyddpm.train import judge, loop, metrics, run
+from tinyddpm.runs import judge, run
+from tinyddpm.train import metrics
 from tinyddpm.train.config import Config
+from tinyddpm.train.trainer import Trainer
 from tinyddpm.train.unet import UNet, size_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,8 +85,8 @@ def test_the_network_nearest_in_size_is_taken():
 
 def test_the_speed_is_that_of_the_trainer_s_own_step(monkeypatch):
     steps = []
-    step = loop.Trainer.step
-    monkeypatch.setattr(loop.Trainer, "step", lambda self, done: (steps.append(self), step(self, done)))
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, done: (steps.append(self), step(self, done)))
     found = benchmark.speed(OURS, "8x8", "cpu", "float32", 1e-6)
     assert len(steps) == 3 + 2 + 5 and steps[0].steps == 10
     assert steps[0].config == Config(batch=128, precision="float32", dropout=0.0)

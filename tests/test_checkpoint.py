@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from tinyddpm import data
-from tinyddpm.train import checkpoint, loop, run
+from tinyddpm.runs import checkpoint, loop, run
+from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY, child, same, stopped_after
 
@@ -143,7 +144,7 @@ def test_a_run_goes_on_with_another_kind_of_generator(tmp_path, monkeypatch):
     a, b = (checkpoint.read(tmp_path / name / checkpoint.LAST)[0] for name in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
     with torch.random.fork_rng(devices=[]):
-        new, resumed = (loop.Trainer(TINY, data.load("digits"), torch.device("cpu")) for _ in range(2))
+        new, resumed = (Trainer(TINY, data.load("digits"), torch.device("cpu")) for _ in range(2))
         resumed.restore({**tensors, "generator": tensors["generator"][:16]}, state)
     assert not torch.equal(new.draw()[0], resumed.draw()[0])  # and not with the first batches again
 
@@ -255,7 +256,7 @@ def test_other_pictures_under_the_same_name_are_noticed(tmp_path):
 
 def test_the_best_is_kept_when_the_last_is_worse(tmp_path, monkeypatch):
     losses = iter([3.0, 1.0, 2.0, 4.0, 5.0])
-    monkeypatch.setattr(loop, "held_out_loss", lambda *a, **k: next(losses))
+    monkeypatch.setattr(Trainer, "held_out_loss", lambda *a, **k: next(losses))
     loop.fit(replace(TINY, out=tmp_path, steps=4, save_every=1e-9))
     assert checkpoint.read(tmp_path / checkpoint.BEST)[1] == {
         **checkpoint.read(tmp_path / checkpoint.BEST)[1],
@@ -282,7 +283,7 @@ def test_the_state_is_saved_before_the_best_weights(tmp_path, monkeypatch):
             loop.fit(replace(config, save_every=1e-9))
     assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["steps"] == 1 and not (tmp_path / checkpoint.BEST).exists()
     losses = iter([1.0, 2.0, 3.0])  # the state that was saved is better than what comes later
-    monkeypatch.setattr(loop, "held_out_loss", lambda *a, **k: next(losses))
+    monkeypatch.setattr(Trainer, "held_out_loss", lambda *a, **k: next(losses))
     loop.fit(config)
     best = checkpoint.read(tmp_path / checkpoint.BEST)[1]
     assert (best["steps"], best["best"]) == (1, 1.0) and checkpoint.read(tmp_path / checkpoint.LAST)[1]["steps"] == 6
@@ -298,7 +299,7 @@ def test_the_best_weights_come_back_when_they_have_gone(tmp_path, monkeypatch, c
         return next(losses)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "held_out_loss", measured)
+        patch.setattr(Trainer, "held_out_loss", measured)
         loop.fit(replace(TINY, out=tmp_path, steps=4, save_every=1e-9))
     best = checkpoint.read(tmp_path / checkpoint.BEST)[1]
     assert (best["steps"], best["best"]) == (3, 3.0)

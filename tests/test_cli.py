@@ -15,7 +15,7 @@ from PIL import Image
 
 from tinyddpm import cli, forward, train
 from tinyddpm.experiments.ways import ways
-from tinyddpm.train import loop, run
+from tinyddpm.runs import loop, run
 from tinyddpm.train.config import Config
 
 from .runs import TINY

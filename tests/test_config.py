@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tinyddpm.train import loop
+from tinyddpm.runs import loop
 
 from .runs import TINY
 

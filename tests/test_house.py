@@ -24,7 +24,7 @@ ORDERS = (
     "forward mixture langevin",
     "files data train",
     "mixture data",
-    *(f"train {judge} exercises experiments cli __main__" for judge in ("checker", "prover")),
+    *(f"train runs {judge} exercises experiments cli __main__" for judge in ("checker", "prover")),
 )
 """In each of them nobody imports who comes later. A folder counts as one; a room need not be there yet."""
 
@@ -35,8 +35,12 @@ UNKNOWN = {"pytest", "_pytest", "hypothesis", "mkdocs", "griffe", "tinyddpm.chec
 """What the six chapters and the running example know nothing of: tests, the site, whatever checks them."""
 
 
+PROCESS = {"runs", "files", "experiments", "cli", "json", "matplotlib", "PIL", "safetensors", "signal", "tqdm"}
+"""What chapter 6 knows nothing of: how a run is stopped, shown, and kept in files."""
+
+
 def name_of(file):
-    """The module that a file is, such as tinyddpm.train.loop."""
+    """The module that a file is, such as tinyddpm.train.unet."""
     return ".".join((HOME.name, *file.relative_to(HOME).with_suffix("").parts)).removesuffix(".__init__")
 
 
@@ -92,6 +96,17 @@ def test_the_reader_of_imports_sees_what_is_there():
     assert ("tinyddpm.equation", True) in IMPORTS["tinyddpm"]
     assert ("torch", False) in IMPORTS["tinyddpm.arrays"] and ("numpy", True) in IMPORTS["tinyddpm.elbo"]
     assert {("experiments", "train"), ("langevin", "forward"), ("__main__", "cli")} <= ROOMS
+
+
+def test_chapter_6_is_short():
+    count = sum(len(FILES[name].read_text("utf-8").splitlines()) for name in FILES if room(name) == "train")
+    assert 1000 < count <= 2000
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if room(name) == "train"))
+def test_chapter_6_knows_nothing_of_a_run_as_a_process_and_a_folder(name):
+    used = {other for other, _ in IMPORTS[name]}
+    assert not ({room(other) for other in used} | {other.partition(".")[0] for other in used}) & PROCESS
 
 
 def test_nobody_imports_in_a_circle():

@@ -12,7 +12,8 @@ from scipy import stats
 
 from tinyddpm import data, forward, mixture
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import judge, loop, machine, run
+from tinyddpm.runs import judge, loop, run
+from tinyddpm.train import machine
 
 from .runs import TINY
 from .strategies import seeded

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tinyddpm import data
-from tinyddpm.train import loop, machine
+from tinyddpm.runs import loop
+from tinyddpm.train import machine
+from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY
 
@@ -31,7 +33,7 @@ def test_bfloat16_is_taken_where_it_pays_or_is_asked_for(shape, able, precision,
     found, kinds = data.split(np.zeros((40, *shape), np.float32), None, 0.5), set()
     config = replace(TINY, precision=precision, conditional="nothing", batch=8)
     with torch.random.fork_rng(devices=[]):
-        trainer = loop.Trainer(config, found, torch.device("cpu"))
+        trainer = Trainer(config, found, torch.device("cpu"))
         trainer.model.enter.register_forward_hook(lambda _, __, answer: kinds.add(answer.dtype))
         trainer.step(0.0)
     assert kinds == {torch.bfloat16 if half else torch.float32}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyddpm.train import plots
+from tinyddpm.runs import plots
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from tinyddpm import cli, data, train
-from tinyddpm.train import checkpoint, loop, run
+from tinyddpm.runs import checkpoint, loop, run
+from tinyddpm.train import machine
+from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY
 
@@ -37,7 +39,7 @@ def test_a_run_is_loaded_with_its_averaged_weights(trained):
 
 
 def test_samples_made_in_parts_differ(trained, monkeypatch):
-    monkeypatch.setattr(run, "AT_ONCE", 2)
+    monkeypatch.setattr(machine, "AT_ONCE", 2)
     samples = run.load(trained[0] / "1").sample(5, seed=0, steps=2)
     assert len({sample.tobytes() for sample in samples}) == 5
 
@@ -96,17 +98,17 @@ def test_classes_come_as_often_as_in_the_data(trained):
 
 
 def test_large_pictures_are_drawn_and_measured_few_at_a_time(trained, monkeypatch):
-    assert run.at_once((1, 8, 8)) == run.at_once((2,)) == 500 and run.at_once((3, 32, 32)) == 125
-    assert run.at_once((3, 1024, 1024)) == 1
-    monkeypatch.setattr(run, "PIXELS", 3 * 64)
+    assert machine.at_once((1, 8, 8)) == machine.at_once((2,)) == 500 and machine.at_once((3, 32, 32)) == 125
+    assert machine.at_once((3, 1024, 1024)) == 1
+    monkeypatch.setattr(machine, "PIXELS", 3 * 64)
     loaded, sizes = run.load(trained[0] / "1"), []
     loaded.model.register_forward_pre_hook(lambda _, told: sizes.append(len(told[0])))
     assert len(loaded.sample(7, 0, steps=2)) == 7 and sizes == [3, 3, 3, 3, 1, 1]
     with torch.random.fork_rng(devices=[]):
-        trainer = loop.Trainer(TINY, data.load("digits"), torch.device("cpu"))
+        trainer = Trainer(TINY, data.load("digits"), torch.device("cpu"))
     sizes.clear()
     trainer.average.register_forward_pre_hook(lambda _, told: sizes.append(len(told[0])))
-    assert loop.held_out_loss(trainer, repeats=2) > 0 and sizes == [6, 6]
+    assert trainer.held_out_loss(repeats=2) > 0 and sizes == [6, 6]
 
 
 def test_a_run_is_sampled_after_its_data_have_gone(tmp_path, monkeypatch, capsys):

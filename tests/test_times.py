@@ -7,7 +7,8 @@ import torch
 
 from tinyddpm import data, elbo
 from tinyddpm.checker import assert_equal
-from tinyddpm.train import loop, times
+from tinyddpm.train import times
+from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY
 from .strategies import seeded
@@ -46,7 +47,7 @@ def test_the_weights_of_the_times_are_those_of_the_bound():
     for predicts, weight in (("noise", elbo.noise_weight), ("x_0", elbo.x0_weight), ("velocity", elbo.velocity_weight)):
         config = replace(TINY, weighting="bound", predicts=predicts)
         with torch.random.fork_rng(devices=[]):
-            weights = loop.Trainer(config, data.load("digits"), torch.device("cpu")).times.weights
+            weights = Trainer(config, data.load("digits"), torch.device("cpu")).times.weights
         steps = list(config.noise_schedule())
         expected = torch.tensor([weight(step, step.beta) for step in steps])
         assert_equal(weights, (expected / expected.mean()).float(), rtol=1e-5)

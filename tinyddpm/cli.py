@@ -177,7 +177,7 @@ def train(config: Config) -> None:
     """Train, and print the report: what was done, and what the samples are worth."""
     config.check()  # a mistake is reported at once, before PyTorch is imported
     from .data import AT_HAND
-    from .train.loop import fit
+    from .runs.loop import fit
     from .train.machine import keep_memory
 
     keep_memory()
@@ -206,7 +206,7 @@ def draw(command: Sample) -> None:
     import numpy as np
 
     from .files import write
-    from .train import run
+    from .runs import run
     from .train.machine import keep_memory
 
     keep_memory()
@@ -220,7 +220,7 @@ def draw(command: Sample) -> None:
         arrays |= {} if labels is None else {"labels": labels.numpy()}
         write(command.out, lambda file: np.savez_compressed(file, **arrays))
     else:
-        from .train import plots
+        from .runs import plots
 
         if command.states is not None and not loaded.pictures:
             raise ValueError(
@@ -238,7 +238,7 @@ def draw(command: Sample) -> None:
 
 def judge(command: Judge) -> None:
     """Print what the samples of a run are worth."""
-    from .train import judge
+    from .runs import judge
     from .train.machine import keep_memory
 
     keep_memory()

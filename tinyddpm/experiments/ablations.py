@@ -31,7 +31,7 @@ from .. import data
 from ..data import Data
 from ..files import write
 from ..forward import from_unit_range
-from ..train import checkpoint, judge, loop, run
+from ..runs import checkpoint, judge, loop, run
 from ..train.config import FREE, Config, check_lowest
 from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, exit_code, save, show

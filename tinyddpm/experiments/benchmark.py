@@ -31,9 +31,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .. import data
 from ..door import check_name
-from ..train import ema_update_, judge, loop, metrics, run
+from ..runs import judge, run
+from ..train import ema_update_, metrics
 from ..train.config import Config
 from ..train.machine import device_of, keep_memory, peak_memory_mb
+from ..train.trainer import Trainer
 from ..train.unet import network, size_of
 from .peers import PEERS, Peer
 from .results import RESULTS, Results, as_tables, exit_code, save, show
@@ -193,7 +195,7 @@ def speed(name: str, size: str, device: str, way: str, timing: float) -> dict[st
     if name == OURS:
         # No dropout, as with the others; a share that grows would be compiled anew while it is timed.
         config = Config(batch=BATCH, compile=compiled, precision=precision, dropout=0.0, **chosen)  # type: ignore[arg-type]
-        trainer = loop.Trainer(config, data.split(x.numpy(), None, 0.0), on)
+        trainer = Trainer(config, data.split(x.numpy(), None, 0.0), on)
         x_0, t, _, told = trainer.draw()
         net, work, step = trainer.model, flops(lambda: trainer.model(x_0, t, *told)), partial(trainer.step, 0.1)
     else:

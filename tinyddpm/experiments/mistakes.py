@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from .. import forward, posterior
 from ..arrays import Array, sqrt
 from ..data import Data
-from ..train import Model, loop, sample, visited_times
+from ..runs.loop import LOG_EVERY
+from ..train import Model, sample, visited_times
 from ..train.config import Config
 from ..train.samplers import Moment, Sampler
+from ..train.trainer import Trainer
 
 
 def walk(
@@ -58,14 +60,14 @@ def walk(
     return sample(asked, schedule, shape, rng, Sampler(back, ()), steps, predicts=predicts, clip=clip)
 
 
-class Young(loop.Trainer):
+class Young(Trainer):
     """Averages the weights from the first, random ones on, with a memory longer than the run."""
 
     def decay(self) -> float:
         return 0.9999
 
 
-class Blind(loop.Trainer):
+class Blind(Trainer):
     """Tells the network the same time always."""
 
     def conditioned(self, *condition: Tensor | None) -> Model:
@@ -84,7 +86,7 @@ class Mistake:
     title: str
     walk: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
-    trainer: type[loop.Trainer] = loop.Trainer
+    trainer: type[Trainer] = Trainer
     pixels: tuple[float, float] = (-1.0, 1.0)
 
 
@@ -117,7 +119,7 @@ def learn(mistake: Mistake, config: Config, found: Data) -> tuple[nn.Module, flo
     assert config.steps is not None
     with torch.random.fork_rng(devices=[]):
         trainer = mistake.trainer(config, found, torch.device("cpu"))
-        last = min(config.steps, loop.LOG_EVERY)
+        last = min(config.steps, LOG_EVERY)
         for step in range(config.steps):
             if step == config.steps - last:
                 trainer.totals.zero_()

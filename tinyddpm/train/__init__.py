@@ -3,7 +3,7 @@ r"""Chapter 6. Training and sampling: Algorithms 1 and 2, on a network small eno
 A model is any callable ``model(x_t, t)``: it gets noisy samples, shape (batch, ...), and their times, whole
 numbers in 1..T, shape (batch,), and answers in the shape of ``x_t``. What the answer means is named by
 ``predicts``, one of `forward.PREDICTIONS`: the "noise", "x_0" or the "velocity". `samplers` draws from a model,
-`metrics` says how good that is, `unet` has a network, `data` pictures, `loop` the trainer.
+`metrics` says how good that is, `unet` has the networks, `trainer` trains them.
 """
 
 from __future__ import annotations

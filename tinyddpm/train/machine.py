@@ -18,6 +18,9 @@ from .config import CHOICES
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """What glibc calls two of its settings."""
 
+AT_ONCE, PIXELS = 500, 500 * 16**2
+"""How many samples are made at a time, and of how many pixels at most, to save memory."""
+
 
 def device_of(kind: str) -> torch.device:
     """The device of a name: "auto" is the GPU if there is one; of several, the one that torchrun gave to this process.
@@ -101,6 +104,11 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, 2**30)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def at_once(shape: tuple[int, ...]) -> int:
+    """How many samples of this shape are made at a time."""
+    return max(1, min(AT_ONCE, PIXELS // math.prod(shape[1:])))
 
 
 def peak_memory_mb(device: torch.device) -> float | None:

@@ -231,6 +231,18 @@ def prediction(model: Model, channels: int) -> Model:
     return lambda x_t, t: model(x_t, t)[:, :channels]
 
 
+def fill(model: nn.Module, tensors: dict[str, Tensor], prefix: str, source: str) -> None:
+    """Load the weights of a model from tensors whose names begin with a prefix; ``source`` is named in the message.
+
+    Raises:
+        ValueError: when they are those of another network.
+    """
+    try:
+        model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
+    except (KeyError, RuntimeError) as problem:
+        raise ValueError(f"{source} does not belong to its config: {problem}") from None
+
+
 def levels(height: int, width: int) -> int:
     """How many sizes to see a picture in: halved while halves are whole and at least 4, as DDPM halved 32 to 16, 8 and 4."""
     return 1 if height % 2 or width % 2 or min(height, width) < 8 else 1 + levels(height // 2, width // 2)

@@ -13,25 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import SAMPLERS, VARIANCES, Sampler, guided, sample_path
-from .checkpoint import BEST, CONFIG, LAST, fill, read, read_config
-from .config import Config, check_seed
-from .machine import device_of, in_precision
-from .unet import network, prediction
+from ..train import SAMPLERS, VARIANCES, Sampler, guided, sample_path
+from ..train.config import Config, check_seed
+from ..train.machine import at_once, device_of, in_precision
+from ..train.unet import fill, network, prediction
+from .checkpoint import BEST, CONFIG, LAST, read, read_config
 
 STEPS = 20
 """How many times are visited if nobody says: on digits, more did not make the samples better."""
 
 STANDARD = {name: given.default for name, given in inspect.signature(sample_path).parameters.items()}
 """What an option of a sampler is if nobody says."""
-
-AT_ONCE, PIXELS = 500, 500 * 16**2
-"""How many samples are made at a time, and of how many pixels at most, to save memory."""
-
-
-def at_once(shape: tuple[int, ...]) -> int:
-    """How many samples of this shape are made at a time."""
-    return max(1, min(AT_ONCE, PIXELS // math.prod(shape[1:])))
 
 
 def check_read(sampler: str | Sampler, options: dict[str, Any]) -> None:

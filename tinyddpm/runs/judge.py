@@ -18,10 +18,11 @@ from torch.nn import functional
 from .. import data, elbo
 from ..data import Data
 from ..files import optional, write, write_json
-from . import checkpoint, guided, metrics, plots, run
-from .loop import shifted
-from .machine import in_precision, one_thread, seed_here
-from .unet import prediction
+from ..train import guided, metrics
+from ..train.machine import in_precision, one_thread, seed_here
+from ..train.trainer import shifted
+from ..train.unet import prediction
+from . import checkpoint, plots, run
 
 STEPS, BATCH = 1000, 128
 """How long the judge is trained."""

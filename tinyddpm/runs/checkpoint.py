@@ -15,11 +15,10 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
 from .. import data
 from ..files import write, write_json
-from .config import FREE, Config
+from ..train.config import FREE, Config
 
 CONFIG, LAST, BEST, LOG, REPORT = "config.json", "last.safetensors", "best.safetensors", "log.jsonl", "report.json"
 
@@ -183,15 +182,3 @@ def _checksum(tensors: dict[str, torch.Tensor], text: str) -> str:
         total = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), total)
         total = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().tobytes(), total)
     return f"{total:08x}"
-
-
-def fill(model: nn.Module, tensors: dict[str, torch.Tensor], prefix: str, file: str) -> None:
-    """Give a model the numbers that a file has for it, under names that begin with a prefix.
-
-    Raises:
-        ValueError: when they are those of another network.
-    """
-    try:
-        model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
-    except (KeyError, RuntimeError) as problem:
-        raise ValueError(f"{file} does not belong to its config: {problem}") from None

@@ -1,52 +1,27 @@
-"""The trainer: from a config to a folder with weights, samples and a report."""
+"""The trainer: all that changes while a network is trained, and the step that changes it."""
 
 from __future__ import annotations
 
 import copy
 import gc
-import json
 import math
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
-from .. import data, elbo
+from .. import data
 from ..data import Data
-from ..files import optional, write, write_json
 from ..forward import Schedule
-from . import (
-    Model,
-    checkpoint,
-    ema_update_,
-    guided,
-    learned_variance_loss,
-    plots,
-    stratified_times,
-    training_loss,
-)
+from . import Model, ema_update_, guided, learned_variance_loss, stratified_times, training_loss
 from .config import Config
 from .lamb import Lamb
-from .machine import device_of, half_pays, in_precision, peak_memory_mb, seed_here, whole_from
-from .run import Run, at_once
+from .machine import at_once, half_pays, seed_here
 from .times import Times
-from .unet import network, prediction, size_of
-
-BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
-
-LOG_EVERY = 50
-"""Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
+from .unet import fill, network, prediction
 
 MEMORY = 18
 """Exponent of the weight average: step k weighs k**MEMORY, so that the last tenth of the steps has 86 percent."""
@@ -59,40 +34,6 @@ DROPOUT = (0.0, 0.05, 0.1, 0.15, 0.2)
 
 SHIFTED = (0.25, 0.75)
 """Augmentation: by how much the shifted share of a batch grows in the same time, and the most that it grows to."""
-
-PRIOR_BITS = 0.01
-"""The trainer warns of a larger L_T, in bits per dimension; that of DDPM's schedule of 1000 steps is far smaller."""
-
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""What ends a run, once it has been saved: Ctrl-C, kill, a terminal that was closed. No system has all of them."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run came to. The losses are squared errors of the prediction, per pixel; ``loss`` is that of the log's last line."""
-
-    run: str
-    samples: str
-    steps: int
-    seconds: float
-    images_per_second: float
-    loss: float
-    held_out_loss: float | None
-    parameters: int
-    peak_memory_mb: float | None
-
-    def __str__(self) -> str:
-        memory = "unknown" if self.peak_memory_mb is None else f"{self.peak_memory_mb:.0f} MB"
-        held_out = (
-            "" if self.held_out_loss is None else f", on held-out data {self.held_out_loss:.4f} (averaged weights)"
-        )
-        return (
-            f"{self.steps} steps in {self.seconds:.1f} s, {self.images_per_second:.0f} images/s; "
-            f"{self.parameters} parameters; peak memory {memory}\n"
-            f"loss {self.loss:.4f}{held_out}\n"
-            f"run      {self.run}\n"
-            f"samples  {self.samples}"
-        )
 
 
 class Trainer:
@@ -273,6 +214,15 @@ class Trainer:
                 f"the loss is no longer finite at step {self.steps}; try an lr below {self.config.lr}. What was saved is kept"
             )
 
+    def held_out_loss(self, repeats: int = 4) -> float:
+        """`evaluate` for the averaged weights, on at most a thousand held-out samples, fewer of large pictures."""
+        config, labels = self.config, self.dataset.held_out_labels
+        x = torch.from_numpy(self.dataset.held_out[: 2 * at_once(self.shape)]).to(self.device)
+        model: Any = self.averaged()
+        if labels is not None:
+            model = guided(model, torch.from_numpy(labels[: len(x)]).to(self.device))
+        return evaluate(prediction(model, x.shape[1]), x, self.schedule, config.predicts, repeats)
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is needed to go on: as tensors, and as JSON."""
         tensors = {f"raw.{name}": value for name, value in self.model.state_dict().items()}
@@ -283,14 +233,14 @@ class Trainer:
         tensors |= {"generator": self.rng.get_state(), "totals": self.totals}
         return tensors, {"steps": self.steps, "seconds": self.seconds, "unlogged": self.unlogged}
 
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Put everything back as `state` gave it.
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], source: str = "the state") -> None:
+        """Put everything back as `state` gave it; ``source`` says in a message where that was kept.
 
         Raises:
             ValueError: when it is the state of another network.
         """
         for prefix, model in (("raw", self.model), ("average", self.average), ("times", self.times)):
-            checkpoint.fill(model, tensors, prefix, checkpoint.LAST)
+            fill(model, tensors, prefix, source)
         moments: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.model.parameters())
         for name, value in tensors.items():
@@ -328,175 +278,6 @@ def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Opt
     return kind(parameters, config.lr, betas=(0.9, 0.99), fused=True)
 
 
-def fit(config: Config, announce: Callable[[Report], None] = lambda report: None) -> Report | None:
-    """Train, save as it goes, report, draw samples. Everything is in the folder that the report names.
-
-    The seed is not felt outside: the global generators are put back afterwards.
-
-    Args:
-        config: the choices.
-        announce: gets the report before anything else is tried with it, such as pictures.
-
-    Returns:
-        The report; None in all but the first of several processes.
-
-    Raises:
-        ValueError: when the config asks for what is not allowed; nothing has been computed or written then.
-        FloatingPointError: when the loss is no longer finite; what was saved last is kept.
-        OSError: when there is no room to save; what was saved before is kept.
-        KeyboardInterrupt: passed on, after what was learned has been saved.
-    """
-    config.check()
-    dataset = data.load(config.data, config.held_out)
-    with _crew(config) as (device, rank, processes), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        trainer = Trainer(config, dataset, device, rank, processes)
-        facts = {
-            "shape": list(trainer.shape),
-            "examples": len(dataset.train),
-            "classes": list(trainer.counts),
-            "names": list(trainer.dataset.names),
-            "checksum": data.checksum(dataset),
-        }
-        try:
-            with checkpoint.opened(config, facts) if rank == 0 else nullcontext() as path:
-                if config.resume and config.out and (config.out / checkpoint.LAST).is_file():
-                    trainer.restore(*checkpoint.read(config.out / checkpoint.LAST))
-                _agree(trainer, processes)
-                if path is not None:
-                    print(dataset, *_warnings(trainer), sep="\n", file=sys.stderr)
-                log = train(trainer, path, processes)
-                return None if path is None else report(trainer, path, log, announce)
-        finally:
-            trainer.leave()
-
-
-def _warnings(trainer: Trainer) -> list[str]:
-    """What is allowed but hardly meant: a schedule that does not end in noise alone."""
-    config, last = trainer.config, trainer.schedule[trainer.schedule.T]
-    nats = elbo.prior_matching(trainer.x[:1000], last).mean()
-    bits = elbo.bits_per_dim(nats, math.prod(trainer.shape)).item()
-    if bits < PRIOR_BITS:
-        return []
-    return [
-        f"warning: with T = {config.T} the {config.schedule} schedule ends at alpha_bar_T = {last.alpha_bar:.3g}, but "
-        f"samples begin from noise alone: that costs {bits:.2f} bits per dimension (L_T). Take a larger --T, "
-        "--schedule cosine or --zero-terminal-snr"
-    ]
-
-
-def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[str, Any]]:
-    """Steps until the time or their number is up; gives the log. The first process, which has a path, saves and logs."""
-    config = trainer.config
-    log = [] if path is None else _kept_log(path, trainer.steps)
-    if path is not None and trainer.steps:  # it may have been killed between the two files, or one has gone
-        trainer.best = _best(path)
-        keep_best(trainer, path)
-    before, begun = trainer.seconds, time.monotonic()
-    saved = drawn = begun
-    pause = 0.1 if sys.stderr.isatty() else 10  # a file keeps every look of the bar
-    bar = tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None, mininterval=pause)
-    with _asked_to_stop() as asked, bar:
-        while True:
-            now = time.monotonic()
-            trainer.seconds = before + now - begun
-            done = min(1.0, trainer.steps / config.steps if config.steps else trainer.seconds / config.seconds)
-            done = done if trainer.steps else 0.0  # however little time there is, one step is made
-            stop = bool(asked)
-            due = trainer.steps > 0 and (now - saved > config.save_every or done == 1 or stop)
-            if processes > 1:  # the first process decides for all: their clocks differ
-                decided = torch.tensor([done, stop, due], dtype=torch.float64)
-                distributed.broadcast(decided, 0)
-                done, stop, due = decided[0].item(), bool(decided[1]), bool(decided[2])
-            bar.update(done - bar.n)
-            if trainer.unlogged and (trainer.steps % LOG_EVERY == 0 or done == 1):
-                log.append(trainer.line())
-                bar.set_postfix_str("loss {loss:.4f}, {images_per_second:.0f} images/s".format(**log[-1]))
-                if path is not None:
-                    with open(path / checkpoint.LOG, "a", encoding="utf-8") as file:
-                        file.write(json.dumps(log[-1]) + "\n")
-            if due:
-                trainer.share()
-                if path is not None:
-                    save(trainer, path)
-                saved = time.monotonic()
-            if path is not None and now - drawn > config.grid_every and done < 1:
-                with optional():
-                    draw(trainer, path, f"samples-{trainer.steps}.png")
-                drawn = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt
-            if done == 1:
-                return log
-            trainer.step(done)
-
-
-def save(trainer: Trainer, path: Path) -> None:
-    """Write the state, to go on from; and then the averaged weights on their own, if they are the best so far."""
-    trainer.check()
-    checkpoint.save(path / checkpoint.LAST, *trainer.state())
-    keep_best(trainer, path)
-
-
-def keep_best(trainer: Trainer, path: Path) -> None:
-    """Write the averaged weights on their own when none are kept that do better on held-out data."""
-    best = trainer.best if (path / checkpoint.BEST).is_file() else math.inf
-    if len(trainer.dataset.held_out) and (loss := held_out_loss(trainer, repeats=1)) < best:
-        average = {f"average.{name}": value for name, value in trainer.averaged().state_dict().items()}
-        checkpoint.save(path / checkpoint.BEST, average, {**trainer.state()[1], "best": loss})
-        trainer.best = loss
-
-
-def _best(path: Path) -> float:
-    """The loss of the weights that were kept as the best; infinite if they have gone."""
-    try:
-        return checkpoint.read(path / checkpoint.BEST)[1]["best"]
-    except (ValueError, KeyError, OSError):
-        return math.inf
-
-
-def draw(trainer: Trainer, path: Path, name: str) -> None:
-    """Samples of the averaged weights, as a picture."""
-    trainer.check()
-    run = Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
-    samples = run.sample(100 if run.pictures else 2000, trainer.config.seed)
-    write(path / name, lambda file: file.write(plots.grid(samples)))
-
-
-def report(trainer: Trainer, path: Path, log: list[dict[str, Any]], announce: Callable[[Report], None]) -> Report:
-    """Measure, announce and write what the run came to; and then draw pictures, which may fail without harm."""
-    if not log:
-        raise ValueError(f"{str(path / checkpoint.LOG)!r} has gone, and with it what there is to report")
-    made = Report(
-        run=str(path),
-        samples=str(path / "samples.png"),
-        steps=trainer.steps,
-        seconds=trainer.seconds,
-        images_per_second=log[-1]["images_per_second"],
-        loss=log[-1]["loss"],
-        held_out_loss=held_out_loss(trainer) if len(trainer.dataset.held_out) else None,
-        parameters=size_of(trainer.model),
-        peak_memory_mb=peak_memory_mb(trainer.device),
-    )
-    try:
-        announce(made)
-    finally:
-        write_json(path / checkpoint.REPORT, vars(made))
-    with optional():
-        draw(trainer, path, "samples.png")
-        write(path / "loss.png", lambda file: file.write(plots.loss(log)))
-    return made
-
-
-def held_out_loss(trainer: Trainer, repeats: int = 4) -> float:
-    """What `evaluate` says of the averaged weights on at most a thousand held-out samples, fewer of large pictures."""
-    config, labels = trainer.config, trainer.dataset.held_out_labels
-    x = torch.from_numpy(trainer.dataset.held_out[: 2 * at_once(trainer.shape)]).to(trainer.device)
-    model: Any = trainer.averaged()
-    if labels is not None:
-        model = guided(model, torch.from_numpy(labels[: len(x)]).to(trainer.device))
-    return evaluate(prediction(model, x.shape[1]), x, trainer.schedule, config.predicts, repeats)
-
-
 def evaluate(
     model: Model, pictures: Tensor, schedule: Schedule, predicts: str, repeats: int = 10, seed: int = 0
 ) -> float:
@@ -514,66 +295,3 @@ def evaluate(
 def _mixed(*numbers: int) -> int:
     """A seed made of several numbers, so that neighbours among them have nothing in common."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def _agree(trainer: Trainer, processes: int) -> None:
-    """Refuse to go on from different saves.
-
-    Raises:
-        ValueError: then: some processes have not found what the first has.
-    """
-    if processes > 1:
-        steps = torch.tensor([trainer.steps, -trainer.steps])
-        distributed.all_reduce(steps, distributed.ReduceOp.MAX)
-        most, least = steps[0].item(), -steps[1].item()
-        if most != least:
-            raise ValueError(
-                f"out must be a folder that all processes share, got {str(trainer.config.out)!r}, where they find "
-                f"runs of {least} and of {most} steps"
-            )
-
-
-def _kept_log(path: Path, steps: int) -> list[dict[str, Any]]:
-    """The lines of the log up to the step that was saved last; what came after it will come again."""
-    file = path / checkpoint.LOG
-    kept = []
-    for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # cut off in the middle
-            break
-        kept += [entry] if entry["step"] <= steps else []
-    write(file, lambda out: out.write("".join(f"{json.dumps(entry)}\n" for entry in kept).encode()))
-    return kept
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Collects the signals that ask for an end, so that a step is never left half done."""
-    asked: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # others get none
-        for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-                before[number] = signal.signal(number, lambda got, _: asked.append(got))
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _crew(config: Config) -> Iterator[tuple[torch.device, int, int]]:
-    """The device, the number of this process, and how many there are: more than one when torchrun started them."""
-    device, processes = device_of(config.device), whole_from("WORLD_SIZE", 1)
-    if processes > 1:
-        distributed.init_process_group()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    try:
-        with in_precision(config.precision, device):
-            yield device, whole_from("RANK", 0), processes
-    finally:
-        if processes > 1:
-            distributed.destroy_process_group()
