@@ -31,7 +31,7 @@ def _fake():
 def network(shape, answers=1):
     with AWAY:
         kind = UNet if len(shape) == 3 else MLP
-        return kind(shape[0], 8, classes=3, answers=answers)
+        return kind(shape[0], 8, classes=3, outputs=answers)
 
 
 def batch(shape):

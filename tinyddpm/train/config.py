@@ -183,7 +183,7 @@ class Config:
         return self
 
     @property
-    def moves(self) -> int:
+    def max_shift(self) -> int:
         """By how many pixels a picture can be moved."""
         return 1 if self.shift is None else self.shift
 

@@ -58,7 +58,7 @@ class Trainer:
         self.x = torch.from_numpy(dataset.train).to(device)
         self.labels = None if dataset.train_labels is None else torch.from_numpy(dataset.train_labels).to(device)
         self.flip = dataset.flips if config.flip is None else config.flip
-        self.shift = config.moves if self.x.ndim == 4 else 0
+        self.shift = config.max_shift if self.x.ndim == 4 else 0
         if self.flip and self.x.ndim != 4:
             raise ValueError("flip must be False or left out for points, got True")
         if config.norm == "batch" and self.parts > 1 and self.x.ndim == 4:

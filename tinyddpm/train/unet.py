@@ -1,4 +1,4 @@
-"""The networks: a small U-Net for pictures, a few layers for points. Both are told the time in every block."""
+"""The networks: a small U-Net for pictures, a few layers for points. The time enters every block of both."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda channels: nn.GroupNorm(channels, channels),
     "batch": nn.BatchNorm2d,
 }
-"""What the channels of a picture are normalised over: some of its channels, all, each alone, or each in the whole batch."""
+"""How channels are normalised: in groups, all together, each alone, or each over the whole batch."""
 
 CHOSEN = ("width", "levels", "blocks", "T", "norm", "time", "skips", "attention")
-"""The choices that the network takes as they are."""
+"""The fields of a config that the network takes unchanged."""
 
 
 class Condition(nn.Module):
-    """The time, and if there are any the class and where it was moved, as numbers for every block to listen to."""
+    """The embedding that conditions every block: of the time and, where the data has them, of the class and the shift."""
 
     def __init__(self, width: int, dims: int, T: int, classes: int, time: str, shift: int = 0) -> None:
         super().__init__()
@@ -38,40 +38,40 @@ class Condition(nn.Module):
         self.label = nn.Embedding(classes + 1, dims) if classes else None
         self.place = nn.Embedding((2 * shift + 1) ** 2, dims) if shift else None
 
-    def forward(self, t: Tensor, labels: Tensor | None, dtype: torch.dtype, moved: Tensor | None = None) -> Tensor:
+    def forward(self, t: Tensor, labels: Tensor | None, dtype: torch.dtype, shifts: Tensor | None = None) -> Tensor:
         time = self.table(t) if self.table is not None else time_embedding(t, self.width).to(dtype)
-        told = self.layers(time)
+        embedding = self.layers(time)
         if self.label is not None:  # -1, or no labels at all, stands for no class: the first row
-            told = told + self.label(torch.zeros_like(t) if labels is None else labels + 1)
+            embedding = embedding + self.label(torch.zeros_like(t) if labels is None else labels + 1)
         if self.place is not None:
-            down, right = (0 * t, 0 * t) if moved is None else moved.unbind(1)
-            told = told + self.place((down + self.shift) * (2 * self.shift + 1) + right + self.shift)
-        return functional.silu(told)
+            down, right = (0 * t, 0 * t) if shifts is None else shifts.unbind(1)
+            embedding = embedding + self.place((down + self.shift) * (2 * self.shift + 1) + right + self.shift)
+        return functional.silu(embedding)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut; between them the time scales and shifts every channel."""
+    """Two convolutions beside a shortcut; between them the embedding scales and shifts every channel."""
 
-    def __init__(self, channels_in: int, channels_out: int, told: int, norm: str, dropout: float) -> None:
+    def __init__(self, channels_in: int, channels_out: int, dims: int, norm: str, dropout: float) -> None:
         super().__init__()
         self.norm_in = NORMS[norm](channels_in)
         self.conv_in = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.scale_and_shift = nn.Linear(told, 2 * channels_out)
+        self.scale_and_shift = nn.Linear(dims, 2 * channels_out)
         self.norm_out = NORMS[norm](channels_out)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1))
         same = channels_in == channels_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv_in(functional.silu(self.norm_in(x)))
-        scale, shift = self.scale_and_shift(told)[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.scale_and_shift(embedding)[:, :, None, None].chunk(2, dim=1)
         h = self.conv_out(self.dropout(functional.silu(self.norm_out(h) * (1 + scale) + shift)))
         return self.shortcut(x) + h
 
 
 class Attention(nn.Module):
-    """Every place looks at every other: what two convolutions are too short-sighted for. One head."""
+    """Self-attention between all places of a picture, with one head: it reaches further than two convolutions."""
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
@@ -86,12 +86,12 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """Down to smaller and smaller pictures and back up, with bridges at each size.
+    """Down to smaller and smaller pictures and back up, with skip connections at each size.
 
     ``model(x_t, t)`` takes pictures of shape (batch, channels, height, width) and their times, and
-    ``model(x_t, t, labels)`` their classes too, -1 for none; ``moved``, shape (batch, 2), says by how many pixels each was
-    moved down and to the right, none if not given. The last convolution of each part starts at zero: every
-    block begins as its shortcut alone, and the network by answering 0.
+    ``model(x_t, t, labels)`` their classes too, -1 for none; ``shifts``, shape (batch, 2), are the
+    pixels by which each was shifted down and to the right, none if not given. The last convolution of each part starts at
+    zero: every block begins as its shortcut alone, and the output of the network as 0.
 
     Args:
         channels: of the pictures: 1 for grey.
@@ -99,14 +99,14 @@ class UNet(nn.Module):
         levels: how many sizes; each halves the sides.
         blocks: residual blocks at each size on the way down, and as many on the way up.
         T: the last time, for a learned embedding of the times.
-        classes: how many; 0 for a network that knows of none.
+        classes: how many; 0 for an unconditional network.
         norm: one of `NORMS`.
         time: "sinusoidal" for `time_embedding`, or "learned" for a row of numbers for each time.
-        skips: "concatenate" or "add": how the bridges meet the way up.
-        attention: whether the places of the smallest size look at each other.
-        dropout: the share of numbers that a block leaves out in training.
-        shift: by how many pixels at most a picture can have been moved.
-        answers: how many times as many channels the answer has: 2 to say a variance too.
+        skips: "concatenate" or "add": how the skip connections join the way up.
+        attention: whether there is self-attention at the smallest size.
+        dropout: the dropout rate of a block.
+        shift: the most pixels that a picture can have been shifted by.
+        outputs: output channels for each input channel: 2 to predict a variance too.
     """
 
     def __init__(
@@ -123,18 +123,18 @@ class UNet(nn.Module):
         attention: bool = True,
         dropout: float = 0.0,
         shift: int = 0,
-        answers: int = 1,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
         self.multiple, self.concatenate = 2 ** (levels - 1), skips == "concatenate"
-        told, sizes = 4 * width, [width] + (levels - 1) * [2 * width]
+        dims, sizes = 4 * width, [width] + (levels - 1) * [2 * width]
 
         def block(channels_in: int, channels_out: int) -> ResidualBlock:
-            return ResidualBlock(channels_in, channels_out, told, norm, dropout)
+            return ResidualBlock(channels_in, channels_out, dims, norm, dropout)
 
-        self.condition = Condition(width, told, T, classes, time, shift)
+        self.condition = Condition(width, dims, T, classes, time, shift)
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
         for level, inside in enumerate(sizes):
@@ -148,40 +148,40 @@ class UNet(nn.Module):
         self.middle_in, self.middle_out = block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1])
         self.attention = Attention(sizes[-1], norm) if attention else nn.Identity()
         self.norm = NORMS[norm](width)
-        self.leave = _zero(nn.Conv2d(width, answers * channels, 3, padding=1))
+        self.leave = _zero(nn.Conv2d(width, outputs * channels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, moved: Tensor | None = None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, shifts: Tensor | None = None) -> Tensor:
         if x_t.ndim != 4 or x_t.shape[2] % self.multiple or x_t.shape[3] % self.multiple:
             sides = f"height and width multiples of {self.multiple}"
             raise ValueError(f"x_t must be (batch, channels, height, width), {sides}, got {tuple(x_t.shape)}")
-        told = self.condition(t, labels, x_t.dtype, moved)
+        embedding = self.condition(t, labels, x_t.dtype, shifts)
         blocks = len(self.down) // (len(self.shrink) + 1)
-        h, bridges = self.enter(x_t), []
+        h, skips = self.enter(x_t), []
         for i, block in enumerate(self.down):
             if i and i % blocks == 0:
                 h = self.shrink[i // blocks - 1](h)
-            h = block(h, told)
-            bridges.append(h)
-        h = self.middle_out(self.attention(self.middle_in(h, told)), told)
+            h = block(h, embedding)
+            skips.append(h)
+        h = self.middle_out(self.attention(self.middle_in(h, embedding)), embedding)
         for i in reversed(range(len(self.up))):
-            bridge = bridges[i]
-            h = self.up[i](torch.cat([h, bridge], dim=1) if self.concatenate else h + bridge, told)
+            h = torch.cat([h, skips[i]], dim=1) if self.concatenate else h + skips[i]
+            h = self.up[i](h, embedding)
             if i and i % blocks == 0:
                 h = self.grow[i // blocks - 1](functional.interpolate(h, scale_factor=2.0))
         return self.leave(functional.silu(self.norm(h)))
 
 
 class MLP(nn.Module):
-    """For points: some layers, each beside a shortcut and told the time.
+    """For points: some layers, each beside a shortcut, and each conditioned on the time.
 
     Args:
         dims: coordinates of a point.
         width: numbers inside.
         blocks: how many layers.
         T: the last time, for a learned embedding of the times.
-        classes: how many; 0 for a network that knows of none.
+        classes: how many; 0 for an unconditional network.
         time: "sinusoidal" or "learned".
-        answers: how many times as many numbers the answer has: 2 to say a variance too.
+        outputs: output numbers for each coordinate: 2 to predict a variance too.
     """
 
     def __init__(
@@ -192,29 +192,29 @@ class MLP(nn.Module):
         T: int = 1000,
         classes: int = 0,
         time: str = "sinusoidal",
-        answers: int = 1,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.condition = Condition(width, width, T, classes, time)
         self.enter = nn.Linear(dims, width)
         self.scale_and_shift = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
         self.layers = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.SiLU()) for _ in range(blocks))
-        self.leave = _zero(nn.Linear(width, answers * dims))
+        self.leave = _zero(nn.Linear(width, outputs * dims))
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        told = self.condition(t, labels, x_t.dtype)
+        embedding = self.condition(t, labels, x_t.dtype)
         h = self.enter(x_t)
-        for listen, layer in zip(self.scale_and_shift, self.layers, strict=True):
-            scale, shift = listen(told).chunk(2, dim=1)
+        for linear, layer in zip(self.scale_and_shift, self.layers, strict=True):
+            scale, shift = linear(embedding).chunk(2, dim=1)
             h = h + layer(h * (1 + scale) + shift)
         return self.leave(functional.silu(h))
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     """The network that a config asks for, for data of this shape."""
-    answers = 2 if config.learned_variance else 1
+    outputs = 2 if config.learned_variance else 1
     if len(shape) == 1:
-        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, answers=answers)
+        return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, outputs=outputs)
     chosen = {name: getattr(config, name) for name in CHOSEN}
     halved = 2 ** ((config.levels or 1) - 1)
     if any(edge % halved for edge in shape[1:]):
@@ -222,12 +222,16 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
         raise ValueError(
             f"levels must be fewer for pictures of {size}, which halve to whole pixels, got {config.levels}"
         )
-    chosen |= {"levels": config.levels or levels(*shape[1:]), "dropout": config.dropout or 0.0, "shift": config.moves}
-    return UNet(shape[0], classes=classes, answers=answers, **chosen)
+    chosen |= {
+        "levels": config.levels or levels(*shape[1:]),
+        "dropout": config.dropout or 0.0,
+        "shift": config.max_shift,
+    }
+    return UNet(shape[0], classes=classes, outputs=outputs, **chosen)
 
 
 def prediction(model: Model, channels: int) -> Model:
-    """The model without its variance channels, if it has any: the first half of its answer."""
+    """The model without its variance channels, if it has any."""
     return lambda x_t, t: model(x_t, t)[:, :channels]
 
 
