@@ -13,7 +13,7 @@ import torch
 from tinyddpm import data, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.runs import run
-from tinyddpm.train.trainer import DROPOUT, MEMORY, SEEN, Trainer, _mixed
+from tinyddpm.train.trainer import DROPOUT, EPOCHS, MEMORY, Trainer, _mixed
 
 from .runs import TINY
 
@@ -191,7 +191,7 @@ def test_the_rates_of_dropout_are_compiled_once_each(monkeypatch):
 
     counter, compile = CompileCounter(), torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, mode: compile(model, backend=counter))
-    found, epochs = data.split(np.zeros((8, 1, 8, 8), np.float32), None, 0.0), SEEN
+    found, epochs = data.split(np.zeros((8, 1, 8, 8), np.float32), None, 0.0), EPOCHS
     with torch.random.fork_rng(devices=[]):
         config = replace(TINY, compile=True, conditional="nothing", attention=False)
         trainer = Trainer(config, found, torch.device("cpu"))

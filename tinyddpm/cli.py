@@ -21,12 +21,12 @@ from .train.config import Config, check_lowest, one_of
 from .train.samplers import SAMPLERS, VARIANCES
 
 WIDTH = 120
-"""Columns of the table of equations."""
+"""Width of the table of equations, in characters."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw samples from a run with its averaged weights: as a picture, as a film of how they come, or as numbers."""
+    """Draw samples from a run, with its averaged weights: as a picture, as an animation of the sampling, or as an array."""
 
     run: Positional[Path]
     """folder of the run, such as runs/digits-1"""
@@ -35,34 +35,37 @@ class Sample:
     seed: int = 0
     """seed of the noise"""
     out: Path = Path("samples.png")
-    """file: .png for a picture, .gif for a film from noise to samples, .npz for `samples`, shape (n, channels, height, width), and their `labels` if the run is conditional"""
+    """file: .png for a picture, .gif for an animation from noise to samples, .npz for the array `samples`, shape (n, channels, height, width), with `labels` if the run is conditional"""
     states: int | None = None
-    """for pictures as a .png: how many states from noise to sample to show, a row for each sample; if not given, the samples alone"""
-    sampler: Annotated[str, one_of("which step back", SAMPLERS)] = "second_order"
+    """for pictures as a .png: how many states to show between noise and sample, a row for each sample; if not given, only the samples"""
+    sampler: Annotated[str, one_of("sampler", SAMPLERS)] = "second_order"
     steps: int | None = None
-    """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
+    """number of sampling steps; if not given, 20, or T if that is fewer"""
     variance: Annotated[
-        str | None, one_of("of ancestral steps", VARIANCES, "; if not given, learned where it was, else posterior")
+        str | None,
+        one_of(
+            "variance of ancestral steps", VARIANCES, "; if not given, learned if the run learned one, else posterior"
+        ),
     ] = None
     eta: float = 0.0
-    """for ddim: how much of the noise is fresh, from 0 to 1"""
+    """for ddim: how much of the noise is drawn anew in each step, from 0 for none to 1"""
     clip: bool = True
-    """keep the predicted pictures in [-1, 1] in every step"""
+    """clip the predicted x_0 of pictures to [-1, 1] in every step"""
     label: str | None = None
-    """class to ask for, by its name or number; if not given, all, one after another, each as often as in the data"""
+    """class to draw, by its name or number; if not given, all classes in turn, each as often as in the data"""
     guidance: float = 0.0
-    """how far past the class's own prediction to go"""
+    """strength w of classifier-free guidance; 0 for none"""
     best: bool = False
-    """take the weights that were best on held-out data, not the last ones"""
+    """use the weights with the lowest held-out loss, not the last ones"""
     device: str = "auto"
     """auto, cpu, cuda"""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Compare samples of a run with real ones: each figure beside its floor, real against real.
+    """Compare samples of a run with real data. Beside each distance stands its floor: that of real data to other real data.
 
-    For pictures with labels a small classifier is trained first, in about half a minute, and kept for the next time.
+    For pictures with labels, a small classifier is trained first. This takes about half a minute, once for each dataset.
     """
 
     run: Positional[Path]
@@ -71,13 +74,13 @@ class Judge:
     """how many samples"""
     seed: int = 0
     """seed of the noise"""
-    sampler: Annotated[str, one_of("which step back", SAMPLERS)] = "second_order"
+    sampler: Annotated[str, one_of("sampler", SAMPLERS)] = "second_order"
     steps: int | None = None
-    """how many of the run's times to visit; if not given, 20, or all where there are fewer"""
+    """number of sampling steps; if not given, 20, or T if that is fewer"""
     best: bool = False
-    """take the weights that were best on held-out data, not the last ones"""
+    """use the weights with the lowest held-out loss, not the last ones"""
     device: str = "auto"
-    """auto, cpu, cuda; the classifier is always on the CPU, so that it is the same"""
+    """auto, cpu, cuda; the classifier always runs on the CPU, so that it is the same everywhere"""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,10 @@ class Equations:
 
 @dataclass(frozen=True)
 class Cite:
-    """Print what an equation is cited from, and its BibTeX."""
+    """Print the source of an equation, and its BibTeX."""
 
     name: Positional[str]
-    """such as posterior.mean"""
+    """name of the equation, such as posterior.mean"""
 
 
 Command: TypeAlias = (
@@ -109,14 +112,14 @@ Command: TypeAlias = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    """Run a command; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     rest: list[str] = []
     if arguments[:1] == ["check"] and arguments[1:] not in (["-h"], ["--help"]):
         arguments, rest = ["check"], arguments[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a letter that a terminal has not must not cost a result
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot show must not stop the command
     try:
         command = tyro.cli(
             Command,  # type: ignore[arg-type]
@@ -140,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tinyddpm: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads has enough, as in `tinyddpm equations | head`
+    except BrokenPipeError:  # the reader of the pipe has closed it, as in `tinyddpm equations | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
     except (ValueError, ArithmeticError, OSError) as problem:
         print(f"tinyddpm: {problem}", file=sys.stderr)
@@ -168,13 +171,13 @@ def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _is_out_of_memory(problem: Exception) -> bool:
-    """Of a GPU's memory, NumPy's or the CPU's: they have no error in common."""
+    """Whether memory ran out, on a GPU, in NumPy or in PyTorch on the CPU: they share no class of errors."""
     kinds = {kind.__name__ for kind in type(problem).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(problem)
 
 
 def train(config: Config) -> None:
-    """Train, and print the report: what was done, and what the samples are worth."""
+    """Train, print the report, and judge the samples where the config says so."""
     config.check()  # a mistake is reported at once, before PyTorch is imported
     from .data import AT_HAND
     from .runs.loop import fit
@@ -182,7 +185,7 @@ def train(config: Config) -> None:
 
     keep_memory()
     report = fit(config, announce=_print)
-    if report is None:  # of several processes, the first one speaks
+    if report is None:  # of several processes, only the first prints
         return
     if config.data in AT_HAND if config.judge is None else config.judge:
         judge(Judge(Path(report.run), seed=config.seed, device=config.device))
@@ -237,7 +240,7 @@ def draw(command: Sample) -> None:
 
 
 def judge(command: Judge) -> None:
-    """Print what the samples of a run are worth."""
+    """Print how good the samples of a run are."""
     from .runs import judge
     from .train.machine import keep_memory
 

@@ -402,7 +402,7 @@ def tables(results: Results) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    """Run the command; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     options = tyro.cli(Options, prog="python -m tinyddpm.experiments.ablations", args=arguments)
     work = {"changes": change, "mistakes": mistake, "tables": _load}[options.part]
     return exit_code(lambda: show(tables(work(options.check())), options.page))

@@ -660,7 +660,7 @@ def load(folder: Path) -> tuple[Results, Pictures]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    """Run the command; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     config = tyro.cli(Config, prog="python -m tinyddpm.experiments.autoencoders", args=arguments)
 
     def work() -> None:

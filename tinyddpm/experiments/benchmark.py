@@ -561,7 +561,7 @@ def tables(results: Results) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    """Run the benchmark; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--job"]:  # one of its processes
         _, measure, settings, answer = arguments

@@ -55,7 +55,7 @@ def show(tables: Mapping[str, str], page: Path | None) -> None:
 
 
 def exit_code(work: Callable[[], None]) -> int:
-    """Do the work of a command; gives the exit code: 0, 2 for a mistake in what was asked, 130 when interrupted."""
+    """Do the work of a command; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()

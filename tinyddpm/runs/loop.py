@@ -30,18 +30,18 @@ from .run import Run
 BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 
 LOG_EVERY = 50
-"""Steps between two lines of the log. Only there does the trainer wait for the device to tell what the loss is."""
+"""Steps between two lines of the log. Only there does the process wait for the device, to read the loss."""
 
 PRIOR_BITS = 0.01
-"""The trainer warns of a larger L_T, in bits per dimension; that of DDPM's schedule of 1000 steps is far smaller."""
+"""A run warns of a larger L_T, in bits per dimension; that of DDPM's schedule of 1000 steps is far smaller."""
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""What ends a run, once it has been saved: Ctrl-C, kill, a terminal that was closed. No system has all of them."""
+"""Signals that end a run after a last save: Ctrl-C, kill, a closed terminal. No system has all of them."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run came to. The losses are squared errors of the prediction, per pixel; ``loss`` is that of the log's last line."""
+    """The results of a run. The losses are squared errors of the prediction, per pixel; ``loss`` is from the log's last line."""
 
     run: str
     samples: str
@@ -68,26 +68,29 @@ class Report:
 
 
 def fit(config: Config, announce: Callable[[Report], None] = lambda report: None) -> Report | None:
-    """Train, save as it goes, report, draw samples. Everything is in the folder that the report names.
+    """Train with regular saves, report, draw samples. All files are in the folder that the report names.
 
-    The seed is not felt outside: the global generators are put back afterwards.
+    The seed has no effect outside: the global generators are restored afterwards.
 
     Args:
-        config: the choices.
-        announce: gets the report before anything else is tried with it, such as pictures.
+        config: the options of the run.
+        announce: called with the report before anything that may fail, such as drawing pictures.
 
     Returns:
         The report; None in all but the first of several processes.
 
     Raises:
-        ValueError: when the config asks for what is not allowed; nothing has been computed or written then.
+        ValueError: when an option is not allowed; nothing has been computed or written then.
         FloatingPointError: when the loss is no longer finite; what was saved last is kept.
-        OSError: when there is no room to save; what was saved before is kept.
-        KeyboardInterrupt: passed on, after what was learned has been saved.
+        OSError: when a save cannot be written; the save before it is kept.
+        KeyboardInterrupt: after a last save, when one of `SIGNALS` came.
     """
     config.check()
     dataset = data.load(config.data, config.held_out)
-    with _crew(config) as (device, rank, processes), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with (
+        _process_group(config) as (device, rank, processes),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):
         trainer = Trainer(config, dataset, device, rank, processes)
         facts = {
             "shape": list(trainer.shape),
@@ -100,7 +103,7 @@ def fit(config: Config, announce: Callable[[Report], None] = lambda report: None
             with checkpoint.opened(config, facts) if rank == 0 else nullcontext() as path:
                 if config.resume and config.out and (config.out / checkpoint.LAST).is_file():
                     trainer.restore(*checkpoint.read(config.out / checkpoint.LAST), checkpoint.LAST)
-                _agree(trainer, processes)
+                _check_same_step(trainer, processes)
                 if path is not None:
                     print(dataset, *_warnings(trainer), sep="\n", file=sys.stderr)
                 log = train(trainer, path, processes)
@@ -110,7 +113,7 @@ def fit(config: Config, announce: Callable[[Report], None] = lambda report: None
 
 
 def _warnings(trainer: Trainer) -> list[str]:
-    """What is allowed but hardly meant: a schedule that does not end in noise alone."""
+    """Settings that are allowed but most likely a mistake: a schedule that does not end in noise alone."""
     config, last = trainer.config, trainer.schedule[trainer.schedule.T]
     nats = elbo.prior_matching(trainer.x[:1000], last).mean()
     bits = elbo.bits_per_dim(nats, math.prod(trainer.shape)).item()
@@ -124,23 +127,23 @@ def _warnings(trainer: Trainer) -> list[str]:
 
 
 def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[str, Any]]:
-    """Steps until the time or their number is up; gives the log. The first process, which has a path, saves and logs."""
+    """Train until the time is up or all steps are done; gives the log. Only the first process has a path: it saves and logs."""
     config = trainer.config
     log = [] if path is None else _kept_log(path, trainer.steps)
-    if path is not None and trainer.steps:  # it may have been killed between the two files, or one has gone
+    if path is not None and trainer.steps:  # the run may have been killed between its two saves, or a file was deleted
         trainer.best = _best(path)
-        keep_best(trainer, path)
+        save_best(trainer, path)
     before, begun = trainer.seconds, time.monotonic()
     saved = drawn = begun
-    pause = 0.1 if sys.stderr.isatty() else 10  # a file keeps every look of the bar
+    pause = 0.1 if sys.stderr.isatty() else 10  # in a file, every update of the bar stays
     bar = tqdm(total=1.0, desc=str(path), bar_format=BAR, disable=path is None, mininterval=pause)
-    with _asked_to_stop() as asked, bar:
+    with _stop_signals() as received, bar:
         while True:
             now = time.monotonic()
             trainer.seconds = before + now - begun
             done = min(1.0, trainer.steps / config.steps if config.steps else trainer.seconds / config.seconds)
             done = done if trainer.steps else 0.0  # however little time there is, one step is made
-            stop = bool(asked)
+            stop = bool(received)
             due = trainer.steps > 0 and (now - saved > config.save_every or done == 1 or stop)
             if processes > 1:  # the first process decides for all: their clocks differ
                 decided = torch.tensor([done, stop, due], dtype=torch.float64)
@@ -170,14 +173,14 @@ def train(trainer: Trainer, path: Path | None, processes: int = 1) -> list[dict[
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write the state, to go on from; and then the averaged weights on their own, if they are the best so far."""
+    """Write the state, from which the run can be resumed; then the averaged weights, if they are the best so far."""
     trainer.check()
     checkpoint.save(path / checkpoint.LAST, *trainer.state())
-    keep_best(trainer, path)
+    save_best(trainer, path)
 
 
-def keep_best(trainer: Trainer, path: Path) -> None:
-    """Write the averaged weights on their own when none are kept that do better on held-out data."""
+def save_best(trainer: Trainer, path: Path) -> None:
+    """Write the averaged weights, unless weights with a lower held-out loss are saved already."""
     best = trainer.best if (path / checkpoint.BEST).is_file() else math.inf
     if len(trainer.dataset.held_out) and (loss := trainer.held_out_loss(repeats=1)) < best:
         average = {f"average.{name}": value for name, value in trainer.averaged().state_dict().items()}
@@ -186,7 +189,7 @@ def keep_best(trainer: Trainer, path: Path) -> None:
 
 
 def _best(path: Path) -> float:
-    """The loss of the weights that were kept as the best; infinite if they have gone."""
+    """The held-out loss of the best saved weights; infinite if there are none."""
     try:
         return checkpoint.read(path / checkpoint.BEST)[1]["best"]
     except (ValueError, KeyError, OSError):
@@ -194,7 +197,7 @@ def _best(path: Path) -> float:
 
 
 def draw(trainer: Trainer, path: Path, name: str) -> None:
-    """Samples of the averaged weights, as a picture."""
+    """Draw samples with the averaged weights, and write them as a picture."""
     trainer.check()
     run = Run(path, trainer.config, trainer.shape, trainer.counts, trainer.averaged())
     samples = run.sample(100 if run.pictures else 2000, trainer.config.seed)
@@ -202,7 +205,7 @@ def draw(trainer: Trainer, path: Path, name: str) -> None:
 
 
 def report(trainer: Trainer, path: Path, log: list[dict[str, Any]], announce: Callable[[Report], None]) -> Report:
-    """Measure, announce and write what the run came to; and then draw pictures, which may fail without harm."""
+    """Measure the results of the run, announce and write them; then draw pictures, which may fail without harm."""
     if not log:
         raise ValueError(f"{str(path / checkpoint.LOG)!r} has gone, and with it what there is to report")
     made = Report(
@@ -226,11 +229,11 @@ def report(trainer: Trainer, path: Path, log: list[dict[str, Any]], announce: Ca
     return made
 
 
-def _agree(trainer: Trainer, processes: int) -> None:
-    """Refuse to go on from different saves.
+def _check_same_step(trainer: Trainer, processes: int) -> None:
+    """Refuse to resume when the processes have loaded different saves.
 
     Raises:
-        ValueError: then: some processes have not found what the first has.
+        ValueError: with the smallest and the largest number of steps that they have.
     """
     if processes > 1:
         steps = torch.tensor([trainer.steps, -trainer.steps])
@@ -244,37 +247,37 @@ def _agree(trainer: Trainer, processes: int) -> None:
 
 
 def _kept_log(path: Path, steps: int) -> list[dict[str, Any]]:
-    """The lines of the log up to the step that was saved last; what came after it will come again."""
+    """The lines of the log up to the last save; later steps will be trained and logged again."""
     file = path / checkpoint.LOG
-    kept = []
+    lines = []
     for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
         try:
             entry = json.loads(line)
         except ValueError:  # cut off in the middle
             break
-        kept += [entry] if entry["step"] <= steps else []
-    write(file, lambda out: out.write("".join(f"{json.dumps(entry)}\n" for entry in kept).encode()))
-    return kept
+        lines += [entry] if entry["step"] <= steps else []
+    write(file, lambda out: out.write("".join(f"{json.dumps(entry)}\n" for entry in lines).encode()))
+    return lines
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Collects the signals that ask for an end, so that a step is never left half done."""
-    asked: list[int] = []
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect `SIGNALS` in a list instead of acting on them at once, so that no step is interrupted halfway."""
+    received: list[int] = []
     before = {}
-    if threading.current_thread() is threading.main_thread():  # others get none
+    if threading.current_thread() is threading.main_thread():  # other threads receive no signals
         for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-                before[number] = signal.signal(number, lambda got, _: asked.append(got))
+                before[number] = signal.signal(number, lambda number, _: received.append(number))
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _crew(config: Config) -> Iterator[tuple[torch.device, int, int]]:
+def _process_group(config: Config) -> Iterator[tuple[torch.device, int, int]]:
     """The device, the number of this process, and how many there are: more than one when torchrun started them."""
     device, processes = device_of(config.device), whole_from("WORLD_SIZE", 1)
     if processes > 1:

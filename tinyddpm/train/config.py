@@ -1,4 +1,4 @@
-"""What can be chosen for a run, and what is allowed."""
+"""The options of a run, and what each may be."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CHOICES: dict[str, Collection[str]] = {
     "device": ("auto", "cpu", "cuda"),
     "precision": ("auto", "float32", "bfloat16"),
 }
-"""What may be chosen, where it is one of a few words."""
+"""The allowed values of each option that is one of a few words."""
 
 FREE = ("out", "resume", "device", "compile", "save_every", "grid_every", "judge")
-"""What may change when a run is resumed: where and how it runs, not what it learns."""
+"""The options that may change when a run is resumed: they say where and how it runs, not what it learns."""
 
 
 def one_of(words: str, choices: Collection[str], more: str = "") -> Doc:
-    """The help of an option that is one of a few words."""
+    """The help text of an option that is one of a few words."""
     return Doc(f"{words}: {', '.join(choices)}{more}")
 
 
@@ -47,7 +47,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_lowest(options: Any, **lowest: int) -> None:
-    """Refuse an option below the lowest value that it can have; None is no value."""
+    """Refuse an option below its lowest allowed value; None is always allowed."""
     for name, low in lowest.items():
         value = getattr(options, name)
         if value is not None and value < low:
@@ -58,88 +58,89 @@ def check_lowest(options: Any, **lowest: int) -> None:
 class Config:
     """Train a small network to make pictures or points, draw samples from it and report.
 
-    A run stopped by its clock (--seconds) is never quite the same twice; with a number of steps (--steps) the
-    same seed gives the same weights, bit for bit, on the same machine's CPU. Started by torchrun, the same command
-    trains in several processes, each on a part of every batch.
+    With --steps, the same seed gives the same weights, bit for bit, on the CPU of the same machine. With --seconds, the
+    number of steps depends on how fast the machine is, so two runs differ. Started by torchrun, the same
+    command trains in several processes, each on a part of every batch.
     """
 
     data: str = "digits"
     """digits, mnist, fashion_mnist, cifar10, two_classes, ring, moons, rings, swiss_roll, an .npz, or a folder"""
     held_out: float = 0.0
-    """share of a file or folder that is not trained on; the others have a part of their own for that"""
+    """fraction of a file or folder that is held out from training; the built-in datasets have a held-out part already"""
     seconds: float = 60.0
-    """how long to train, all sittings together; the learning rate falls to 0 over this time"""
+    """how long to train, earlier parts of a resumed run included; the learning rate falls to 0 over this time"""
     steps: int | None = None
-    """how many steps to train; if given, the clock is not looked at"""
+    """how many steps to train; if given, --seconds is ignored"""
     seed: int = 0
-    """for the first weights, the noise and the samples"""
+    """seed of the first weights, the noise and the samples"""
     out: Path | None = None
-    """folder of the run; if not given, a new numbered one in runs"""
+    """folder of the run; if not given, a new numbered folder in runs"""
     resume: bool = False
-    """go on where the run in --out stopped, or begin it if it is not there"""
+    """continue the run in --out, or begin it if there is none yet"""
     save_every: float = 10.0
-    """seconds between two saves: no more than this is lost when a run is killed"""
+    """seconds between two saves: a run that is killed loses no more than this"""
     grid_every: float = 60.0
-    """seconds between two pictures of samples on the way"""
+    """seconds between two pictures of samples during training"""
     judge: bool | None = None
-    """--judge or --no-judge: whether to measure the samples at the end, as `tinyddpm judge` does; if not given, those of digits and points, where it is soon done"""
+    """--judge or --no-judge: whether to measure the samples at the end, as `tinyddpm judge` does; if not given, only those of digits and points, where it is quick"""
 
     T: int = 1000
     """how many noise steps"""
     schedule: Annotated[str, one_of("noise schedule", CHOICES["schedule"])] = "cosine"
     zero_terminal_snr: bool = False
-    """rescale the schedule so that nothing of a picture is left at T; not for noise prediction"""
+    """rescale the schedule so that x_T is noise alone; not for noise prediction"""
     predicts: Annotated[str, one_of("what the network predicts", CHOICES["predicts"])] = "velocity"
-    times: Annotated[str, one_of("how a batch's times are drawn", CHOICES["times"])] = "stratified"
-    loss: Annotated[str, one_of("mean square, or the sum of squares, the squared norm", CHOICES["loss"])] = "mean"
-    weighting: Annotated[str, one_of("how much the loss of a time counts", CHOICES["weighting"])] = "equal"
+    times: Annotated[str, one_of("how the times of a batch are drawn", CHOICES["times"])] = "stratified"
+    loss: Annotated[str, one_of("mean of the squared errors over the pixels, or their sum", CHOICES["loss"])] = "mean"
+    weighting: Annotated[str, one_of("weight of the loss at each time", CHOICES["weighting"])] = "equal"
     learned_variance: bool = False
-    """let the network say the variance of a step too"""
+    """let the network predict the variance of a step too"""
 
     batch: int = 128
     """how many pictures in a step"""
     accumulate: int = 1
-    """in how many parts a batch is gone through, to save memory"""
+    """gradient accumulation: how many parts a batch is split into, to save memory"""
     optimiser: Annotated[str, one_of("optimiser", CHOICES["optimiser"])] = "adam"
     lr: float = 2e-3
-    """learning rate at its highest"""
+    """highest learning rate"""
     warm_up: int = 50
-    """over how many steps the learning rate rises"""
+    """how many steps the learning rate rises for"""
     clip: float = 1.0
-    """largest norm of a gradient; inf for any"""
+    """largest norm of the gradient; inf for no clipping"""
     ema: float | None = None
-    """how much of the average of the weights is kept in a step; if not given, the last tenth of them is averaged"""
+    """decay of the moving average of the weights; if not given, it averages over about the last tenth of the steps"""
     flip: bool | None = None
-    """--flip or --no-flip: whether to mirror half of the pictures; if not given, where the dataset allows it"""
+    """augmentation, --flip or --no-flip: whether to mirror half of the pictures; if not given, where the dataset allows it"""
     shift: int | None = None
-    """pixels that pictures are moved by at most, three of four of them, and the network is told; 0 for none; if not given, 1, of no pictures at first and of more and more, up to three of four, as they are seen again and again"""
+    """augmentation: three quarters of the pictures are shifted by up to so many pixels, and the network is conditioned on the shift; 0 for no shifts; if not given, by up to 1 pixel, no pictures at first, then more with every epoch, up to three quarters"""
 
     width: int = 32
     """channels of the network at full size, a multiple of 8; for points, a quarter of its width"""
     levels: int | None = None
-    """how many sizes the network sees a picture in; if not given, it is halved down to 4 pixels, while halves are whole"""
+    """how many sizes of a picture the network works on, each half the one before; if not given, down to 4 pixels, as long as the halves are whole"""
     blocks: int = 1
     """residual blocks at each size"""
     norm: Annotated[
-        str, one_of("what channels are normalised over", CHOICES["norm"], "; batch not for a batch in parts")
+        str,
+        one_of("normalisation of the channels", CHOICES["norm"], "; batch not with --accumulate or several processes"),
     ] = "group"
-    time: Annotated[str, one_of("embedding of the times", CHOICES["time"])] = "sinusoidal"
-    skips: Annotated[str, one_of("how the way up meets the way down", CHOICES["skips"])] = "concatenate"
+    time: Annotated[str, one_of("embedding of the time", CHOICES["time"])] = "sinusoidal"
+    skips: Annotated[str, one_of("how skip connections join the way up", CHOICES["skips"])] = "concatenate"
     attention: bool = True
-    """whether places look at each other, at the smallest size"""
+    """whether there is self-attention, at the smallest size"""
     dropout: float | None = None
-    """share of a block's numbers that are left out in training; if not given, 0.05 more for each 200 times that pictures were seen, up to 0.2"""
+    """dropout rate; if not given, 0 at first and 0.05 more after every 200 epochs, up to 0.2"""
     conditional: str | None = None
-    """what the network is told of a picture: labels, clusters (groups of like pictures), nothing; if not given, labels where there are some, else clusters, and nothing of points"""
+    """what the network is conditioned on: labels, clusters (groups of similar pictures), nothing; if not given, labels where there are some, else clusters for pictures and nothing for points"""
     label_dropout: float = 0.1
-    """share of the labels that are hidden, for guidance"""
+    """fraction of the labels that are hidden in training, for classifier-free guidance"""
 
     device: str = "auto"
-    """auto, cpu, cuda: auto takes the GPU if there is one"""
+    """auto, cpu, cuda; auto takes the GPU if there is one"""
     precision: str = "auto"
-    """of the network: auto, float32, bfloat16; auto trains in bfloat16 where it pays: on a GPU or CPU that has it, there for pictures above 16x16. Samples are drawn in float32, on a GPU by way of TF32; with float32 all its digits count, in training and afterwards"""
+    """number format of the network: auto, float32, bfloat16; auto trains in bfloat16 on a GPU that has it, and on a CPU that has it for pictures above 16x16. Samples are always drawn in float32. On a GPU, float32 means TF32 unless --precision float32 is given"""
     compile: bool = False
-    """compile the network, and only that, not the whole step; on a GPU with CUDA graphs: worth a minute's wait in a long run"""
+    """compile the network (not the whole step), on a GPU with CUDA graphs; this takes about a minute, and long runs gain by it"""
 
     def check(self) -> Config:
         """Refuse what cannot be run, before anything is computed or written; gives the config back.
@@ -151,7 +152,7 @@ class Config:
         return self.check_choices()
 
     def check_choices(self) -> Config:
-        """`check`, but for the data: a run can be sampled after they have gone."""
+        """`check` without the data: a run can be sampled after its data were deleted."""
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) is not None:
                 check_name(name, value, allowed)
@@ -184,16 +185,16 @@ class Config:
 
     @property
     def max_shift(self) -> int:
-        """By how many pixels a picture can be moved."""
+        """The most pixels that a picture can be shifted by."""
         return 1 if self.shift is None else self.shift
 
     def noise_schedule(self) -> Schedule:
-        """The noise schedule that is asked for."""
+        """The noise schedule of this config."""
         schedule = forward.schedule(self.schedule, self.T)
         return forward.zero_terminal_snr(schedule) if self.zero_terminal_snr else schedule
 
     def saved(self) -> dict[str, Any]:
-        """As it is written beside a run."""
+        """The config as JSON, for the folder of a run."""
         return {**asdict(self), "out": None if self.out is None else str(self.out)}
 
     @classmethod

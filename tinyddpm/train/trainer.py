@@ -26,22 +26,22 @@ from .unet import fill, network, prediction
 MEMORY = 18
 """Exponent of the weight average: step k weighs k**MEMORY, so that the last tenth of the steps has 86 percent."""
 
-SEEN = 200
-"""How often pictures are seen before more is done against learning them by heart."""
+EPOCHS = 200
+"""Against overfitting, dropout and augmentation grow with the epochs: by one step in so many."""
 
 DROPOUT = (0.0, 0.05, 0.1, 0.15, 0.2)
-"""Dropout rates: the next one each time that pictures were seen so often; few, for each is compiled anew."""
+"""The dropout rates, one for each `EPOCHS`, the last for all later ones; few, since each is compiled anew."""
 
 SHIFTED = (0.25, 0.75)
-"""Augmentation: by how much the shifted share of a batch grows in the same time, and the most that it grows to."""
+"""The fraction of a batch that is shifted: how much it grows in `EPOCHS`, and its largest value."""
 
 
 class Trainer:
-    """All that changes while a run goes on, and the step that changes it.
+    """All that changes during a run, and the step that changes it.
 
-    Every process draws the whole batch from a generator in the same state, and works on its part of it: so a run is
-    the same with any number of processes, and one state of one generator is all that must be kept to go on with it.
-    Dropout can only be drawn from torch's own generator, which is seeded anew for each part.
+    Every process draws the whole batch from a generator in the same state, and works on its part of it. So a run is
+    the same with any number of processes, and to resume it, the state of one generator is enough. Dropout can only be
+    drawn from torch's own generator, which is seeded anew for each part.
     """
 
     def __init__(self, config: Config, dataset: Data, device: torch.device, rank: int = 0, processes: int = 1) -> None:
@@ -92,7 +92,7 @@ class Trainer:
         self.totals, self.unlogged = torch.zeros(2, device=device), 0
 
     def conditioned(self, *condition: Tensor | None) -> Model:
-        """The network for samples of these classes, shifted by so much."""
+        """The network, conditioned on these classes and shifts."""
 
         def model(x_t: Tensor, t: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
@@ -101,13 +101,13 @@ class Trainer:
         return model
 
     def leave(self) -> None:
-        """Let go of the other processes before their group ends: whoever holds it last can wait for its threads for ever."""
+        """Drop the wrapper of `net` before the process group is destroyed: else the process may wait for its threads for ever."""
         if isinstance(self.net, DistributedDataParallel):
             self.net = self.model
             gc.collect()  # the wrapper is part of a cycle
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
-        """A whole batch: samples, their times, noise, and their condition: classes, and how they were shifted."""
+        """A whole batch: samples, their times, noise, and what the network is conditioned on: classes and shifts."""
         batch, rng, device = self.config.batch, self.rng, self.device
         chosen = torch.randint(len(self.x), (batch,), generator=rng, device=device)
         x_0, labels = self.x[chosen], None if self.labels is None else self.labels[chosen]
@@ -122,18 +122,18 @@ class Trainer:
         if not self.shift:
             return x_0, t, noise, [labels]
         shifts = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=rng, device=device)
-        shifts = shifts * (torch.rand((batch, 1), generator=rng, device=device) < self.shifted())
+        shifts = shifts * (torch.rand((batch, 1), generator=rng, device=device) < self.shift_rate())
         return shifted(x_0, shifts), t, noise, [labels, shifts]
 
     def step(self, done: float) -> None:
-        """One step of Algorithm 1, when so much of the run is done; nothing in it waits for the device."""
+        """One step of Algorithm 1; ``done`` is the fraction of the run that is over. Nothing in it waits for the device."""
         config = self.config
         for group in self.optimiser.param_groups:
             warm = min(1, (self.steps + 1) / max(1, config.warm_up))
             group["lr"] = config.lr * warm * (1 + math.cos(math.pi * done)) / 2
         *drawn, condition = self.draw()
         pixels = math.prod(self.shape)
-        rate = self.dropout()
+        rate = self.dropout_rate()
         for layer in self.dropouts:
             layer.p = rate
         self.optimiser.zero_grad()
@@ -156,39 +156,40 @@ class Trainer:
         self.steps, self.unlogged = self.steps + 1, self.unlogged + 1
         ema_update_([*self.average.parameters()], [*self.model.parameters()], self.decay())
 
-    def dropout(self) -> float:
-        """The dropout rate of the next step: it grows as pictures are seen again."""
-        return DROPOUT[min(int(self.seen()), len(DROPOUT) - 1)] if self.config.dropout is None else self.config.dropout
+    def dropout_rate(self) -> float:
+        """The dropout rate of the next step: it grows with the epochs."""
+        stage = min(int(self.epochs() / EPOCHS), len(DROPOUT) - 1)
+        return DROPOUT[stage] if self.config.dropout is None else self.config.dropout
 
-    def shifted(self) -> float:
-        """The share of the next batch that is shifted: it grows in the same way."""
+    def shift_rate(self) -> float:
+        """The fraction of the next batch that is shifted: it grows in the same way."""
         growth, most = SHIFTED
-        return min(most, growth * self.seen()) if self.config.shift is None else most
+        return min(most, growth * (self.epochs() / EPOCHS)) if self.config.shift is None else most
 
-    def seen(self) -> float:
-        """How often the pictures were seen so far, in units of `SEEN`."""
-        return self.steps * self.config.batch / len(self.x) / SEEN
+    def epochs(self) -> float:
+        """How often each picture was trained on so far, on average."""
+        return self.steps * self.config.batch / len(self.x)
 
     def decay(self) -> float:
-        """How much of the average is kept in the step that was just made; a young average forgets faster."""
+        """The decay of the moving average in the step that was just made; in the first steps it is smaller."""
         if self.config.ema is None:
             return (1 - 1 / self.steps) ** (MEMORY + 1)
         return min(self.config.ema, self.steps / (self.steps + 10))
 
     def averaged(self) -> nn.Module:
-        """The network with averaged weights; what is no weight, as a batch norm's counts, is not averaged but taken over."""
+        """The network with averaged weights; buffers, such as the statistics of a batch norm, are copied as they are."""
         for average, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
             average.copy_(value)
         return self.average
 
     def share(self) -> None:
-        """Let every process have the mean of all sums: each knows the losses of its own parts only."""
+        """Average the sums over all processes: each has only the losses of its own parts."""
         if self.processes > 1:
             distributed.all_reduce(self.totals)
             self.totals /= self.processes
 
     def line(self) -> dict[str, Any]:
-        """A line of the log: loss and gradient are means over the steps since the last one; the sums begin again."""
+        """A line of the log: loss and gradient are means over the steps since the last line; the sums restart at 0."""
         self.share()
         self.check()
         loss, norm = (self.totals / self.unlogged).tolist()
@@ -224,7 +225,7 @@ class Trainer:
         return evaluate(prediction(model, x.shape[1]), x, self.schedule, config.predicts, repeats)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that is needed to go on: as tensors, and as JSON."""
+        """All that a resumed run needs: tensors, and a dictionary for JSON."""
         tensors = {f"raw.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.averaged().state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
@@ -234,10 +235,10 @@ class Trainer:
         return tensors, {"steps": self.steps, "seconds": self.seconds, "unlogged": self.unlogged}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], source: str = "the state") -> None:
-        """Put everything back as `state` gave it; ``source`` says in a message where that was kept.
+        """Load what `state` gave; ``source`` names it in the message.
 
         Raises:
-            ValueError: when it is the state of another network.
+            ValueError: when it belongs to another network.
         """
         for prefix, model in (("raw", self.model), ("average", self.average), ("times", self.times)):
             fill(model, tensors, prefix, source)
@@ -245,31 +246,31 @@ class Trainer:
         parameters = list(self.model.parameters())
         for name, value in tensors.items():
             if name.startswith("optimiser."):
-                _, index, what = name.split(".")
+                _, index, kind = name.split(".")
                 like = parameters[int(index)]  # its moments lie in memory as it does: fused optimisers rely on that
-                kept = value if value.shape != like.shape else torch.empty_like(like).copy_(value)
-                moments.setdefault(int(index), {})[what] = kept
+                moment = value if value.shape != like.shape else torch.empty_like(like).copy_(value)
+                moments.setdefault(int(index), {})[kind] = moment
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.totals.copy_(tensors["totals"])
         self.steps, self.seconds, self.unlogged = state["steps"], state["seconds"], state["unlogged"]
         if len(tensors["generator"]) == len(self.rng.get_state()):
             self.rng.set_state(tensors["generator"])
-        else:  # saved on another kind of device, whose generators are other ones: the batches to come are new
+        else:  # saved on another kind of device, whose generator is another one: a new seed, so that no batch repeats
             self.rng.manual_seed(_mixed(self.config.seed, self.steps))
 
 
-def shifted(pictures: Tensor, by: Tensor) -> Tensor:
-    """Each picture shifted by its own pixels down and to the right, shape (batch, 2), its edge repeated behind it."""
-    each = torch.arange(len(pictures), device=by.device)[:, None, None]
+def shifted(pictures: Tensor, shifts: Tensor) -> Tensor:
+    """Each picture shifted down and to the right by its own pixels, ``shifts`` of shape (batch, 2); its edge is repeated."""
+    each = torch.arange(len(pictures), device=shifts.device)[:, None, None]
     rows, columns = (
-        (torch.arange(edge, device=by.device) - by[:, axis, None]).clamp(0, edge - 1)
+        (torch.arange(edge, device=shifts.device) - shifts[:, axis, None]).clamp(0, edge - 1)
         for axis, edge in enumerate(pictures.shape[2:])
     )
     return pictures[each, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a name. Betas of 0.9 and 0.99: a run is too short for a longer memory."""
+    """The optimiser that a config names. Betas of 0.9 and 0.99: a run is too short for 0.999."""
     if config.optimiser == "sgd":
         return torch.optim.SGD(parameters, config.lr, momentum=0.9)
     if config.optimiser == "lamb":
@@ -281,7 +282,7 @@ def optimiser(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Opt
 def evaluate(
     model: Model, pictures: Tensor, schedule: Schedule, predicts: str, repeats: int = 10, seed: int = 0
 ) -> float:
-    """The training loss per pixel on other pictures; times and noise are the same every time."""
+    """The training loss per pixel on these pictures; times and noise come from the seed, the same in every call."""
     rng, total = torch.Generator(pictures.device).manual_seed(seed), torch.zeros((), device=pictures.device)
     for _ in range(repeats):
         u = torch.rand((), generator=rng, dtype=torch.float64, device=pictures.device)
@@ -293,5 +294,5 @@ def evaluate(
 
 
 def _mixed(*numbers: int) -> int:
-    """A seed made of several numbers, so that neighbours among them have nothing in common."""
+    """A seed made of several numbers; neighbouring numbers give independent seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
