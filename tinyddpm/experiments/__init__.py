@@ -1,1 +1,1 @@
-"""What the pages measure, each a command that writes its results and can be stopped and repeated; nothing imports it."""
+"""The experiments behind the numbers on the pages: commands that save their results and can be stopped and resumed."""

@@ -1,4 +1,4 @@
-"""Chapter 6, its experiments: the recipe with one thing changed at a time, and with one mistake made in it.
+"""The experiments of chapter 6: the recipe with one thing changed at a time, or with one mistake in it.
 
     python -m tinyddpm.experiments.ablations --workers 2
     python -m tinyddpm.experiments.ablations --part mistakes
@@ -57,33 +57,33 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
     ("Sum or mean, not clipped?", FREELY, ({"loss": "sum", **FREELY},)),
     ("Sum or mean, by plain descent?", DESCENT, ({"loss": "sum", **DESCENT},)),
     ("Normalised over what?", {}, tuple({"norm": norm} for norm in ("group", "layer", "instance", "batch"))),
-    ("How is the time told?", {}, ({"time": "sinusoidal"}, {"time": "learned"})),
-    ("How do the bridges arrive?", {}, ({"skips": "concatenate"}, {"skips": "add"})),
+    ("How is the time embedded?", {}, ({"time": "sinusoidal"}, {"time": "learned"})),
+    ("How do skip connections join?", {}, ({"skips": "concatenate"}, {"skips": "add"})),
     ("Which optimiser?", {}, ({"optimiser": "adamw", "lr": 2e-3}, {"optimiser": "adamw", "lr": 1e-3})),
     ("LAMB, at which rate?", {}, (LAMB, {"optimiser": "lamb", "lr": 1e-2})),
     ("Which times are trained?", {}, tuple({"times": times} for times in ("stratified", "uniform", "importance"))),
-    ("Which times count more?", {}, tuple({"weighting": times} for times in ("equal", "min_snr", "bound"))),
-    ("What is predicted?", {}, tuple({"predicts": answer} for answer in ("velocity", "noise", "x_0"))),
+    ("Which weight of each time?", {}, tuple({"weighting": times} for times in ("equal", "min_snr", "bound"))),
+    ("What is predicted?", {}, tuple({"predicts": target} for target in ("velocity", "noise", "x_0"))),
     ("Which schedule?", {}, ({"schedule": "cosine"}, {"schedule": "linear"})),
-    ("Which weights draw?", {}, ({"ema": None}, {"ema": 0.9999}, {"ema": 0.0})),
-    ("What is told of a picture?", {}, ({"conditional": "clusters"}, {"conditional": "nothing"})),
-    ("Are pictures moved?", {}, ({"shift": None}, {"shift": 1})),
+    ("Which average of the weights?", {}, ({"ema": None}, {"ema": 0.9999}, {"ema": 0.0})),
+    ("What is it conditioned on?", {}, ({"conditional": "clusters"}, {"conditional": "nothing"})),
+    ("Are pictures shifted?", {}, ({"shift": None}, {"shift": 1})),
     ("Is attention needed?", {}, ({"attention": True}, {"attention": False})),
-    ("Is some of it left out?", {}, ({"dropout": None}, {"dropout": 0.1})),
+    ("How much dropout?", {}, ({"dropout": None}, {"dropout": 0.1})),
 )
-"""What is asked, what the answers are compared with, and the answers. One that is the recipe's own is left out."""
+"""Each question, the changes that its variants are compared with, and the variants; one that is the recipe is left out."""
 
 DDPM: dict[str, Changes] = {variance: way for (_, variance), way in ways().items() if variance}
 OTHERS: dict[str, Changes] = {name: way for (name, variance), way in ways().items() if not variance}
 SAMPLING: dict[str, Changes] = {**DDPM, "unclipped": {**DDPM["posterior"], "clip": None}, **OTHERS}
-"""Ways to sample from the recipe's networks, which need not be trained again; the first is what others are held to."""
+"""Ways to sample from the recipe's networks, which are not trained again; the others are compared with the first."""
 
 STEPS = (1000, 100, 20)
-"""In how many steps each of them samples."""
+"""The numbers of steps that each of them samples with."""
 
 
 class Ablation(NamedTuple):
-    """A thing that is changed, in the config or only in the sampling, and what it is compared with."""
+    """A change, in the config or only in the sampling, and what it is compared with."""
 
     question: str
     changes: Changes
@@ -99,9 +99,9 @@ def _name(changes: Changes) -> str:
 
 def _listed() -> dict[str, Ablation]:
     listed = {"base": Ablation("The recipe", {})}
-    for question, against, answers in QUESTIONS:
+    for question, against, variants in QUESTIONS:
         listed.setdefault(_name(against), Ablation(question, against))
-        for changes in answers:
+        for changes in variants:
             listed.setdefault(_name(changes), Ablation(question, changes, _name(against)))
     for steps in STEPS:
         for way, options in SAMPLING.items():
@@ -113,7 +113,7 @@ def _listed() -> dict[str, Ablation]:
 
 
 ABLATIONS = _listed()
-"""All of them, by the names that --only takes."""
+"""All ablations, by the names that --only takes."""
 
 # The experiments. ----------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ DRAWS = 2
 """How often samples are drawn from a network; it is judged by the mean."""
 
 SHOWN = 25
-"""How many digits are kept of each mistake."""
+"""How many digits are saved of each mistake."""
 
 
 @dataclass(frozen=True)
@@ -129,23 +129,23 @@ class Options:
     """Train the recipe with one thing changed at a time, or sample with one mistake; print how good the samples are."""
 
     out: Path = Path("docs/assets/ablations")
-    """folder for the results; those in it are not computed again"""
+    """folder for the results; results that are in it already are not computed again"""
     part: Literal["changes", "mistakes", "tables"] = "changes"
     """what to do; the tables are printed in any case"""
     only: tuple[str, ...] = ()
-    """names of changes; all if not given. The recipe itself is always measured"""
+    """names of changes; if not given, all. The recipe itself is always measured"""
     seeds: int = 3
-    """how many networks are trained of each kind"""
+    """how many networks are trained for each change"""
     steps: int = 1000
     """how many steps each is trained"""
     samples: int = 1000
     """how many samples are judged"""
     workers: int = 1
-    """how many processes work side by side and share the cores"""
+    """how many processes work in parallel and share the cores"""
     runs: Path = Path("runs/ablations")
-    """folder for the networks; those of the recipe are kept"""
+    """folder for the networks; only those of the recipe are kept"""
     page: Path | None = None
-    """a page whose tables are renewed"""
+    """Markdown page whose tables are replaced"""
 
     def check(self) -> Options:
         """Refuse what cannot be run, before anything is computed or written; gives the options back.
@@ -161,7 +161,7 @@ class Options:
 
 
 class Job(NamedTuple):
-    """A network to be trained, and the samples to be drawn from it."""
+    """A network to train, and what to sample from it."""
 
     name: str
     seed: int
@@ -178,7 +178,7 @@ class Job(NamedTuple):
 
 
 def trained(job: Job) -> tuple[float, float, run.Run]:
-    """The network of a job, trained or trained to the end, with its loss on training and on held-out data."""
+    """The network of a job, after its training or the rest of it; with its losses on training and on held-out data."""
     config = replace(Config(), steps=job.options.steps, seed=job.seed, **ABLATIONS[job.name].changes)
     with redirect_stderr(StringIO()):  # the bars of several processes would write over each other
         report = loop.fit(replace(config, out=job.folder, resume=True, grid_every=math.inf))
@@ -188,7 +188,7 @@ def trained(job: Job) -> tuple[float, float, run.Run]:
 
 def measure(job: Job) -> dict[str, Any]:
     """Train, draw samples and judge them; a loss that is no longer finite is a result too."""
-    ways, found = ABLATIONS[job.name].sampling or {}, data.load(Config().data)
+    ways, dataset = ABLATIONS[job.name].sampling or {}, data.load(Config().data)
     try:
         loss, held_out_loss, loaded = trained(job)
     except FloatingPointError as problem:
@@ -197,16 +197,19 @@ def measure(job: Job) -> dict[str, Any]:
     sets = [loaded.sample(job.options.samples, seed, **ways) for seed in seeds]
     if ABLATIONS[job.name].changes:
         shutil.rmtree(job.folder)
-    return {"loss": loss, "held_out_loss": held_out_loss, **_judged(sets, found)}
+    return {"loss": loss, "held_out_loss": held_out_loss, **_judged(sets, dataset)}
 
 
-def _judged(sets: Sequence[np.ndarray], found: Data) -> dict[str, float]:
-    verdicts = [vars(judge.compare(samples, found)) for samples in sets]
-    return {of: float(np.mean([each[of] for each in verdicts])) for of in ("frechet_distance", "nearest_neighbours")}
+def _judged(sets: Sequence[np.ndarray], dataset: Data) -> dict[str, float]:
+    verdicts = [vars(judge.compare(samples, dataset)) for samples in sets]
+    return {
+        figure: float(np.mean([each[figure] for each in verdicts]))
+        for figure in ("frechet_distance", "nearest_neighbours")
+    }
 
 
 def change(options: Options) -> Results:
-    """Measure every change with every seed, those apart that stand in the results; gives all results."""
+    """Measure every change with every seed, except those that are in the results already; gives all results."""
     results = _load(options)
     names = [name for name in ABLATIONS if not options.only or name in ("base", *options.only)]
     jobs = [Job(name, seed, options) for seed in range(options.seeds) for name in names]
@@ -225,7 +228,7 @@ def change(options: Options) -> Results:
 
 
 def _work(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """The jobs and what came of them, as they are done."""
+    """The jobs and their results, in the order in which they finish."""
     if workers == 1:
         yield from ((job, measure(job)) for job in jobs)
         return
@@ -242,8 +245,8 @@ def _work(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, An
 
 
 def mistake(options: Options) -> Results:
-    """Draw digits with every mistake, those apart that stand in the results; gives all results."""
-    results, found = _load(options), data.load(Config().data)
+    """Draw digits with every mistake, except those that are in the results already; gives all results."""
+    results, dataset = _load(options), data.load(Config().data)
     config, kept = replace(Config(), steps=options.steps, conditional="nothing"), load_pictures(options.out)
     learned: dict[tuple[Any, ...], tuple[Any, float]] = {}
     for name, made in MISTAKES.items():
@@ -252,12 +255,12 @@ def mistake(options: Options) -> Results:
         chosen = replace(config, **made.changes)
         way = (chosen, made.trainer, made.pixels)
         if way not in learned:  # several mistakes are made only when drawing
-            learned[way] = learn(made, chosen, found)
+            learned[way] = learn(made, chosen, dataset)
         model, loss = learned[way]
-        samples = draw(made, model, chosen, (options.samples, *found.train.shape[1:]))
+        samples = draw(made, model, chosen, (options.samples, *dataset.train.shape[1:]))
         kept = {**kept, name: from_unit_range(samples[:SHOWN, 0])}
         write(options.out / PICTURES, lambda file, kept=kept: np.savez_compressed(file, **kept))  # type: ignore[misc]
-        results["mistakes"][name] = figures = {"loss": loss, **_judged([samples], found)}
+        results["mistakes"][name] = figures = {"loss": loss, **_judged([samples], dataset)}
         save(options.out, results)
         print(f"{name}: {_distance(figures)}", flush=True)
     return results
@@ -278,8 +281,8 @@ def _load(options: Options) -> Results:
     settings["samples"] = options.samples
     if not (options.out / RESULTS).is_file():
         options.out.mkdir(parents=True, exist_ok=True)
-        found = data.load(Config().data)
-        floor = judge.compare(found.train, found).frechet_distance
+        dataset = data.load(Config().data)
+        floor = judge.compare(dataset.train, dataset).frechet_distance
         return {"settings": settings, "floor": floor, "runs": {}, "mistakes": {}}
     results = load(options.out)
     was = results["settings"]
@@ -313,7 +316,7 @@ def by_seed(results: Results, name: str, figure: str = "frechet_distance") -> di
 
 
 def difference(results: Results, name: str) -> tuple[float, float, bool]:
-    """How much larger the distance is than that of what it is compared with, seed by seed; and how sure that is.
+    """How much larger the Fréchet distance is with a change than without it, seed by seed, and whether that is significant.
 
     Returns:
         The mean difference, its standard error (NaN for one seed), and whether it is more than chance would give in
@@ -330,16 +333,16 @@ def difference(results: Results, name: str) -> tuple[float, float, bool]:
 def changes_table(results: Results) -> str:
     """What was changed in the recipe."""
     figures = {"held out": "held_out_loss", "neighbours": "nearest_neighbours"}
-    return _answers(results, "changed", [name for name, of in ABLATIONS.items() if not of.sampling], figures)
+    return _comparison(results, "changed", [name for name, of in ABLATIONS.items() if not of.sampling], figures)
 
 
 def sampling_table(results: Results) -> str:
     """How else the recipe's networks were sampled."""
     figures = {"neighbours": "nearest_neighbours"}
-    return _answers(results, "sampled", [name for name, of in ABLATIONS.items() if of.sampling], figures)
+    return _comparison(results, "sampled", [name for name, of in ABLATIONS.items() if of.sampling], figures)
 
 
-def _answers(results: Results, title: str, names: Sequence[str], figures: Mapping[str, str]) -> str:
+def _comparison(results: Results, title: str, names: Sequence[str], figures: Mapping[str, str]) -> str:
     rows, above = list[list[str]](), ""
     for name in names:
         against = ABLATIONS[name].against
@@ -347,7 +350,7 @@ def _answers(results: Results, title: str, names: Sequence[str], figures: Mappin
         if not runs:
             continue
         far, diverged = [*by_seed(results, name).values()], sum("diverged" in of for of in runs)
-        told = [spread(far)] if far else []
+        cells = [spread(far)] if far else []
         apart = "" if name == "base" else _apart(*difference(results, name))
         if apart and against != "base":
             apart += " to the line above" if against == above else f" to {short(against)}"
@@ -355,7 +358,7 @@ def _answers(results: Results, title: str, names: Sequence[str], figures: Mappin
         rows.append(
             [
                 short(name),
-                ", ".join(told + [f"{diverged} diverged"] * bool(diverged)),
+                ", ".join(cells + [f"{diverged} diverged"] * bool(diverged)),
                 apart,
                 *(f"{np.mean(of):.3f}" if of else "" for of in means),
             ]
@@ -390,7 +393,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "sampling": sampling_table,
     "mistakes": mistakes_table,
 }
-"""What can stand on a page."""
+"""The tables, by their names on a page."""
 
 
 def tables(results: Results) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The networks of chapter 4 and its experiments: what the VAE has that an autoencoder lacks.
+"""The networks and experiments of chapter 4: what a VAE can do that an autoencoder cannot.
 
     python -m tinyddpm.experiments.autoencoders --out docs/assets/vae
 
@@ -53,7 +53,7 @@ PICTURES = "pictures.npz"
 
 
 class AutoEncoder(nn.Module):
-    """Squeeze a vector through a few numbers and restore it: nothing is random, and nothing says what codes are likely.
+    """Encode a vector as a few numbers and decode it again. Nothing is random, and there is no prior on the codes.
 
     Args:
         dims: d, the numbers of a sample.
@@ -75,7 +75,7 @@ class AutoEncoder(nn.Module):
         return self.decoder(z)
 
     def loss(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Squared error of what comes back, shape (batch,); takes a generator as the VAE's does, and leaves it alone."""
+        """Squared error of the reconstruction, shape (batch,). The generator, which the VAE needs, is not used."""
         return ((x - self.decode(self.encode(x))) ** 2).sum(1)
 
 
@@ -157,16 +157,16 @@ VARIANCES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Of the decoder, for posterior collapse."""
 
 CHECKPOINTS = 16
-"""How often a training is looked at, from before the first step to after the last; more often at first."""
+"""How often a network is measured during training, before the first step and after the last included; more often at first."""
 
 DRAWS = 2000
 """Of the noise, for the variance of a gradient."""
 
 ACTIVE = 0.01
-"""Nats: a latent dimension that tells less of the data, in the mean, has collapsed."""
+"""A latent dimension has collapsed if its mean divergence from the prior is below this, in nats."""
 
 GRID = 12
-"""Codes in a row of the plane."""
+"""Codes in a row of the figure of the plane."""
 
 
 @dataclass(frozen=True)
@@ -177,19 +177,19 @@ class Config:
     """
 
     out: Path = Path("vae")
-    """folder for the files; made if it is not there"""
+    """folder for the files; created if it does not exist"""
     steps: int = 2000
     """how many steps to train each network"""
     latent: int = 16
-    """how many numbers a code has, but for the figure of the plane, where it has 2"""
+    """how many numbers a code has; the figure of the plane always has 2"""
     seed: int = 0
-    """for the first weights, the noise and the samples"""
+    """seed of the first weights, the noise and the samples"""
     batch: int = 128
     """how many pictures in a step"""
     lr: float = 1e-3
     """learning rate"""
     width: int = 128
-    """of the hidden layers"""
+    """width of the hidden layers"""
 
     def check(self) -> Config:
         """Refuse what cannot be run, before anything is computed or written; gives the config back.
@@ -354,22 +354,22 @@ def _above(f: Callable[[Tensor], Tensor], level: Tensor, z: Tensor) -> Tensor:
 
 
 def collapse(train: Tensor, config: Config) -> Results:
-    """Posterior collapse: what each latent dimension tells of the data, in nats, against the decoder's variance."""
-    found: Results = {"variances": list(VARIANCES), "threshold": ACTIVE, "vae": [], "vae_active": []}
+    """Posterior collapse: the divergence of each latent dimension from the prior, in nats, against the decoder's variance."""
+    results: Results = {"variances": list(VARIANCES), "threshold": ACTIVE, "vae": [], "vae_active": []}
     for var in VARIANCES:
         model = _make(VAE, config, config.latent, var=var)
         fit(model, train, config)
         with torch.no_grad():
-            told = kl_to_standard_normal_by_dimension(model.encode(train))
-        found["vae"].append(told)
-        found["vae_active"].append(sum(nats > ACTIVE for nats in told))
+            divergences = kl_to_standard_normal_by_dimension(model.encode(train))
+        results["vae"].append(divergences)
+        results["vae_active"].append(sum(nats > ACTIVE for nats in divergences))
     x = train.double().numpy()
     fine = np.geomspace(VARIANCES[0] / 1.5, VARIANCES[-1] * 1.5, 121).tolist()
-    found["linear_variances"], found["linear"] = fine, linear_collapse(x, fine, config.latent)
+    results["linear_variances"], results["linear"] = fine, linear_collapse(x, fine, config.latent)
     exact = linear_collapse(x, VARIANCES, config.latent)
-    found["linear_active"] = [sum(nats > ACTIVE for nats in told) for told in exact]
-    found["eigenvalues"] = _principal(x)[0][: config.latent].tolist()
-    return found
+    results["linear_active"] = [sum(nats > ACTIVE for nats in divergences) for divergences in exact]
+    results["eigenvalues"] = _principal(x)[0][: config.latent].tolist()
+    return results
 
 
 def linear_collapse(x: np.ndarray, variances: Sequence[float], latent: int) -> list[list[float]]:
@@ -379,12 +379,12 @@ def linear_collapse(x: np.ndarray, variances: Sequence[float], latent: int) -> l
     (Tipping & Bishop 1999).
     """
     values, directions = _principal(x)
-    found = []
+    divergences = []
     for var in variances:
         W = directions[:, :latent] * np.sqrt(np.maximum(values[:latent] - var, 0))
         mean, cov = LinearVAE(W, x.mean(0), var).posterior(x)
-        found.append(kl_to_standard_normal_by_dimension(Gaussian(mean, np.diag(cov) + 0 * mean)))
-    return found
+        divergences.append(kl_to_standard_normal_by_dimension(Gaussian(mean, np.diag(cov) + 0 * mean)))
+    return divergences
 
 
 def kl_to_standard_normal_by_dimension(code: Gaussian) -> list[float]:
@@ -394,9 +394,9 @@ def kl_to_standard_normal_by_dimension(code: Gaussian) -> list[float]:
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:
-    r"""How differently two sets of samples are distributed: $2\,\mathbb E|x - y| - \mathbb E|x - x'| - \mathbb E|y - y'|$.
+    r"""How far apart the distributions of two sets of samples are: $2\,\mathbb E|x - y| - \mathbb E|x - x'| - \mathbb E|y - y'|$.
 
-    Without bias, so that for two sets of one distribution it comes out near 0, on either side.
+    The estimate is unbiased: for two sets from one distribution it is near 0, and can be below.
     """
     x, y = x.double(), y.double()
     within = (torch.cdist(s, s).sum().item() / (len(s) * (len(s) - 1)) for s in (x, y))
@@ -404,9 +404,10 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 
 def near(x: Tensor, y: Tensor) -> float:
-    """Share of x that lie among y: no further from some y than the third nearest of the others is from it.
+    """The fraction of x within the third-nearest-neighbour radius of some y, the distance to the third nearest other y.
 
-    With digits for y, how many samples look like one; with digits for x, how many of them the samples come near to.
+    Precision, if x are samples and y real digits: how many samples look real. Recall, if they are exchanged: how many real
+    digits have a sample that is near.
     """
     reach = torch.cdist(y, y).kthvalue(4).values  # the nearest is itself
     return (torch.cdist(x, y) <= reach).any(1).double().mean().item()
@@ -416,7 +417,7 @@ def near(x: Tensor, y: Tensor) -> float:
 def _sampling(
     plain: AutoEncoder, vae: VAE, train: Tensor, held_out: Tensor, chosen: Sequence[int], config: Config
 ) -> tuple[Results, dict[str, np.ndarray]]:
-    """Both at what they restore, and at what they make of random codes."""
+    """Reconstructions and samples of both networks: the figures and the pictures."""
     z = _noise(torch.Generator().manual_seed(config.seed), len(held_out), config.latent)
     centre, root = _fitted(plain.encode(train))
     restored = {
@@ -444,7 +445,7 @@ def _sampling(
 
 
 def _plane(train: Tensor, held_out: Tensor, config: Config) -> tuple[Results, dict[str, np.ndarray]]:
-    """Codes of two numbers: where the held-out digits lie, and what stands at the quantiles of the Gaussian of each."""
+    """Codes of two numbers: those of the held-out digits, and the pictures decoded at the quantiles of a Gaussian."""
     results: Results = {}
     pictures = {}
     quantile = torch.special.ndtri((torch.arange(GRID) + 0.5) / GRID)
@@ -465,7 +466,7 @@ def _plane(train: Tensor, held_out: Tensor, config: Config) -> tuple[Results, di
 
 
 def _make(kind: type[Any], config: Config, latent: int, **options: Any) -> Any:
-    """A network with first weights of its own."""
+    """A network whose first weights come from the seed."""
     with torch.random.fork_rng(devices=[]):  # layers draw them from the global generator
         torch.manual_seed(config.seed)
         return kind(64, latent, config.width, **options)
@@ -482,7 +483,7 @@ def _average(bounds: Any) -> float:
 
 def _fitted(codes: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of some codes and a root of their covariance: z becomes such a code as centre + root z."""
-    # What all codes agree on has no variance to divide by.
+    # A direction in which all codes are equal has no variance to divide by.
     cov = torch.atleast_2d(torch.cov(codes.T)) + 1e-6 * torch.eye(codes.shape[1])
     return codes.mean(0), torch.linalg.cholesky(cov)
 
@@ -515,7 +516,7 @@ ROWS = ("digits", "restored,\nautoencoder", "restored,\nVAE", "made, AE,\nN(0, I
 
 
 def draw_samples(results: Results, pictures: Pictures, axes: Axes) -> Figure:
-    """What both restore of held-out digits, and what they make of random codes."""
+    """Reconstructions of held-out digits, and samples from random codes."""
     fig, rows = axes(len(ROWS), 1, 3.4)
     layout: Any = fig.get_layout_engine()
     layout.set(h_pad=0.01, hspace=0)
@@ -526,20 +527,20 @@ def draw_samples(results: Results, pictures: Pictures, axes: Axes) -> Figure:
 
 
 def draw_plane(results: Results, pictures: Pictures, axes: Axes) -> Figure:
-    """The codes of two numbers, with twice the spread of each Gaussian, and what stands at its quantiles."""
+    """The codes of two numbers with two standard deviations of each Gaussian, and the pictures at its quantiles."""
     import matplotlib
 
     fig, panels = axes(2, 2, 5.6)
     labels = np.array(results["plane"]["labels"])
     angle = np.linspace(0, 2 * np.pi, 100)
     for (above, below), name, title in zip(panels.T, ("autoencoder", "vae"), ("autoencoder", "VAE"), strict=True):
-        found = results["plane"][name]
-        codes, root = np.array(found["codes"]), np.array(found["root"])
+        plane = results["plane"][name]
+        codes, root = np.array(plane["codes"]), np.array(plane["root"])
         for digit in range(10):
             one = codes[labels == digit]
             above.scatter(*one.T, s=3, color=matplotlib.colormaps["tab10"](digit), linewidths=0)
             above.annotate(str(digit), np.median(one, 0), ha="center", va="center", fontweight="bold")
-        ring = np.array(found["centre"]) + 2 * np.stack([np.cos(angle), np.sin(angle)], -1) @ root.T
+        ring = np.array(plane["centre"]) + 2 * np.stack([np.cos(angle), np.sin(angle)], -1) @ root.T
         above.plot(*ring.T, color="C5", linewidth=1.2)
         above.set_title(title)
         _tiles(below, pictures[f"plane_{name}"])
@@ -548,19 +549,19 @@ def draw_plane(results: Results, pictures: Pictures, axes: Axes) -> Figure:
 
 def draw_collapse(results: Results, pictures: Pictures, axes: Axes) -> Figure:
     """Nats in each latent dimension against the decoder's variance, and how many are active: linear, and trained."""
-    found = results["collapse"]
+    measured = results["collapse"]
     fig, (linear, trained) = axes(1, 2, 3.0, sharey=True)
-    for dimension, nats in enumerate(zip(*found["linear"], strict=True)):
-        linear.plot(found["linear_variances"], nats, color=f"C{dimension % 5}", linewidth=1.2)
-    for dimension, nats in enumerate(zip(*found["vae"], strict=True)):
-        trained.plot(found["variances"], nats, "o-", color=f"C{dimension % 5}", linewidth=1.2, markersize=3.5)
-    top = max(found["linear"][0][0], found["vae"][0][0])
+    for dimension, nats in enumerate(zip(*measured["linear"], strict=True)):
+        linear.plot(measured["linear_variances"], nats, color=f"C{dimension % 5}", linewidth=1.2)
+    for dimension, nats in enumerate(zip(*measured["vae"], strict=True)):
+        trained.plot(measured["variances"], nats, "o-", color=f"C{dimension % 5}", linewidth=1.2, markersize=3.5)
+    top = max(measured["linear"][0][0], measured["vae"][0][0])
     for ax, title, active in ((linear, "linear, exact", "linear_active"), (trained, "VAE, trained", "vae_active")):
         ax.set(xscale="log", xlabel="decoder's variance", title=title, ylim=(-0.05 * top, 1.25 * top))
-        ax.set(xlim=(found["linear_variances"][0], found["linear_variances"][-1]))
-        ax.set_xticks(found["variances"], [f"{var:g}" for var in found["variances"]])
+        ax.set(xlim=(measured["linear_variances"][0], measured["linear_variances"][-1]))
+        ax.set_xticks(measured["variances"], [f"{var:g}" for var in measured["variances"]])
         ax.minorticks_off()
-        for var, count in zip(found["variances"], found[active], strict=True):
+        for var, count in zip(measured["variances"], measured[active], strict=True):
             ax.annotate(str(count), (var, 1.15 * top), ha="center", va="center")
     linear.set_ylabel("nats per dimension")
     return fig
@@ -583,14 +584,14 @@ def draw_bound(results: Results, pictures: Pictures, axes: Axes) -> Figure:
 def draw_gradients(results: Results, pictures: Pictures, axes: Axes) -> Figure:
     """The variance of one draw of the gradient, for both estimators, as training goes on."""
     fig, ax = axes(1, 1, 3.2)
-    found = results["gradients"]
+    gradients = results["gradients"]
     for name, label, style, color in (
         ("score_function", "score function", "o-", "C1"),
         ("centred", "score function, centred", "o-", "C3"),
         ("reparameterized", "reparameterised", "o-", "C0"),
         ("square", "the gradient, squared", "--", "C5"),
     ):
-        ax.plot(found["step"], found[name], style, markersize=3.5, label=label, color=color)
+        ax.plot(gradients["step"], gradients[name], style, markersize=3.5, label=label, color=color)
     ax.set(xlabel="steps of training", ylabel="variance of one draw", yscale="log")
     ax.locator_params(axis="x", nbins=4)
     fig.legend(loc="outside lower center", ncols=2)

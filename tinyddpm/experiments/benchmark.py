@@ -1,7 +1,7 @@
-"""This trainer beside others that are installed, in one run: `python -m tinyddpm.experiments.benchmark`.
+"""This trainer and others that are installed, measured on one machine: `python -m tinyddpm.experiments.benchmark`.
 
-Every measurement is made in a process of its own, so that its memory is its own, and written down at once: a
-benchmark that was interrupted goes on where it was. Nothing else should run on the machine meanwhile.
+Every measurement runs in its own process, so that its memory can be measured, and is saved at once: a benchmark that was
+interrupted continues where it stopped. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PARTS = ("machine", "speed", "quality", "sampling")
 """What can be measured."""
 
 OURS, TOLD = "tinyddpm", "tinyddpm, labels told"
-"""What this trainer is called, given pictures alone and given their labels too."""
+"""The names of this trainer, with pictures alone and with their labels too."""
 
 BATCH, SAMPLES = 128, 1000
 """Pictures in a step, and samples that are judged."""
@@ -57,7 +57,7 @@ SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
     "8x8, wide": (8, 1, {"width": 48}),
     "32x32": (32, 3, {"width": 40}),
 }
-"""Pictures to measure the speed with: edge, channels, and our network for them, whose size the others are matched to."""
+"""Pictures to measure the speed with: edge, channels, and options of our network; the other networks have as many parameters."""
 
 WAYS = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16", "bfloat16, compiled")}
 """The ways to train that the speed is measured in."""
@@ -69,24 +69,24 @@ SAMPLERS = {
 """The ways to draw; `ancestral`, Algorithm 2, with the most steps is what all are compared with."""
 
 KEPT = 0.995
-"""How much of the average of a peer's weights is kept in a step: better for runs this short than what they come with."""
+"""The decay of the moving average of a peer's weights: better for runs this short than their own."""
 
 DRAWS, SEEDS = 20, 3
 """How often a floor is measured, and how often one run is sampled in each way."""
 
 PRODUCT, COPY = {"cpu": 2048, "cuda": 8192}, {"cpu": 2**26, "cuda": 2**28}
-"""Edge of the matrices and length of the vector that the most that a machine can do is measured with."""
+"""Edge of the matrices and length of the vector for measuring the peak performance of a machine."""
 
 CONVOLUTIONS = ((32, 32), (64, 8), (64, 32), (128, 16), (256, 8))
-"""Channels and edge of the convolutions for it."""
+"""Channels and edge of the convolutions for measuring it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure this trainer and those beside it: seconds, memory, and what the samples are worth.
+    """Measure this trainer and others: seconds, memory, and how good the samples are.
 
-    Whoever is not installed is left out. What stands in results.json, measured with the same settings, is not measured
-    again; nothing else should run meanwhile.
+    Trainers that are not installed are left out. A measurement that is in results.json, with the same settings, is not
+    made again. Nothing else should run on the machine meanwhile.
     """
 
     out: Path = Path("docs/assets/benchmark")
@@ -94,17 +94,17 @@ class Options:
     work: Path = Path("runs/benchmark")
     """folder for the runs"""
     page: Path | None = None
-    """page whose tables are renewed"""
+    """Markdown page whose tables are replaced"""
     parts: tuple[str, ...] = PARTS
-    """machine, speed, quality, sampling; none to print the tables"""
+    """what to measure: machine, speed, quality, sampling; none to only print the tables"""
     peers: tuple[str, ...] = tuple(PEERS)
-    """lucidrains, diffusers, smalldiffusion"""
+    """other trainers to measure: lucidrains, diffusers, smalldiffusion"""
     budgets: tuple[float, ...] = (60.0, 180.0, 360.0)
-    """seconds to train for"""
+    """training times, in seconds"""
     seeds: int = 3
     """how many runs of ours for each budget"""
     peer_seeds: int = 1
-    """how many of each peer, all budgets in one run"""
+    """how many runs of each peer, with all budgets in one run"""
     peer_steps: dict[str, int] = field(default_factory=dict)
     """network calls for a peer's samples, such as lucidrains 1000; if not given, 250, 1000 and 20"""
     peer_rate: float = 1e-3
@@ -114,7 +114,7 @@ class Options:
     run: Path | None = None
     """run to sample in several ways; if not given, the first with labels of the largest budget"""
     device: str = "auto"
-    """where the speed is measured: auto, cpu, cuda"""
+    """device for measuring the speed: auto, cpu, cuda"""
     timing: float = 10.0
     """seconds to time the steps of a trainer for"""
 
@@ -166,7 +166,7 @@ def flops(forward: Callable[[], Any]) -> int:
 
 
 def machine(device: str, timing: float) -> dict[str, Any]:
-    """The most that the machine was seen to do, in GFLOP/s and GB/s."""
+    """The peak performance of the machine, as measured, in GFLOP/s and GB/s."""
     on, peaks = _prepared(device), {}
     for dtype in (torch.float32, torch.bfloat16):
         size, kind, best = PRODUCT[on.type], str(dtype).removeprefix("torch."), 0.0
@@ -193,11 +193,11 @@ def speed(name: str, size: str, device: str, way: str, timing: float) -> dict[st
     torch.manual_seed(0)
     x = 2 * torch.rand(BATCH, channels, edge, edge) - 1
     if name == OURS:
-        # No dropout, as with the others; a share that grows would be compiled anew while it is timed.
+        # No dropout, as with the others; a rate that grows would be compiled anew while it is timed.
         config = Config(batch=BATCH, compile=compiled, precision=precision, dropout=0.0, **chosen)  # type: ignore[arg-type]
         trainer = Trainer(config, data.split(x.numpy(), None, 0.0), on)
-        x_0, t, _, told = trainer.draw()
-        net, work, step = trainer.model, flops(lambda: trainer.model(x_0, t, *told)), partial(trainer.step, 0.1)
+        x_0, t, _, condition = trainer.draw()
+        net, work, step = trainer.model, flops(lambda: trainer.model(x_0, t, *condition)), partial(trainer.step, 0.1)
     else:
         peer, x = PEERS[name].make(edge, channels, ours_size(size), on), x.to(on)
         net, adam = peer.net, peer.optimiser(peer.net.parameters(), lr=1e-3)
@@ -214,7 +214,7 @@ def speed(name: str, size: str, device: str, way: str, timing: float) -> dict[st
 
 
 def ours_size(size: str) -> int:
-    """How many parameters our network has, told 20 groups of pictures."""
+    """How many parameters our network has when it is conditioned on clusters."""
     edge, channels, chosen = SIZES[size]
     with torch.device("meta"):
         return size_of(network(Config(**chosen), (channels, edge, edge), data.CLUSTERS))  # type: ignore[arg-type]
@@ -232,13 +232,13 @@ def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor, half: bool = False
 
 
 def floors() -> dict[str, Any]:
-    """How far apart the truth is from itself: halves of all real digits, each with its share of every class, and draws from those that are trained on."""
+    """Distances between real digits: two halves of all, stratified by class; held-out digits and draws from the training ones."""
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    found, rng = data.load("digits"), np.random.default_rng(0)
-    features, accuracy = judge.classifier(found)
-    train, held_out = features.describe(found.train), features.describe(found.held_out)
-    both, labels = np.concatenate([train, held_out]), np.concatenate([found.train_labels, found.held_out_labels])  # type: ignore[arg-type]
+    dataset, rng = data.load("digits"), np.random.default_rng(0)
+    features, accuracy = judge.classifier(dataset)
+    train, held_out = features.describe(dataset.train), features.describe(dataset.held_out)
+    both, labels = np.concatenate([train, held_out]), np.concatenate([dataset.train_labels, dataset.held_out_labels])  # type: ignore[arg-type]
     halves = StratifiedShuffleSplit(DRAWS, test_size=0.5, random_state=0).split(both, labels)
     return {
         "accuracy": accuracy,
@@ -281,14 +281,14 @@ def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float)
 
 
 def ours(work: Path, name: str, budget: float, seed: int) -> dict[str, Any]:
-    """One run of ours, by the two commands that anyone who measures it would give; with `labels` in the file, or not."""
-    found = data.load("digits")
+    """One run of ours, by the two commands that a user would give; with `labels` in the data file, or without."""
+    dataset = data.load("digits")
     folder = folder_of(work, name, budget, seed)
     file, drawn = (folder.with_name(f"{folder.name}-{what}.npz") for what in ("data", "samples"))
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted benchmark left
     work.mkdir(parents=True, exist_ok=True)
-    labels: dict[str, Any] = {"labels": found.train_labels} if name == TOLD else {}
-    np.savez(file, images=(found.train[:, 0] + 1) / 2, **labels)
+    labels: dict[str, Any] = {"labels": dataset.train_labels} if name == TOLD else {}
+    np.savez(file, images=(dataset.train[:, 0] + 1) / 2, **labels)
     command("train", f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}")
     begun = time.perf_counter()
     command("sample", str(folder), f"--n={SAMPLES}", f"--out={drawn}", f"--seed={seed}")
@@ -344,7 +344,7 @@ def _prepared(device: str) -> torch.device:
 
 
 def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The measurements that are asked for: their names and settings."""
+    """The measurements to make: their names and settings."""
     there = [name for name in options.peers if PEERS[name].installed]
     where = {"device": options.device, "timing": options.timing}
     if "machine" in options.parts:
@@ -368,7 +368,7 @@ def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def benchmark(options: Options) -> Results:
-    """Measure what has not been measured yet, one after another; gives all of it. What fails is told and left out.
+    """Make all measurements that are not in the results yet; gives all results. One that fails is reported and left out.
 
     Raises:
         ValueError: when the results there are from another machine: they cannot be compared.
@@ -389,30 +389,30 @@ def benchmark(options: Options) -> Results:
         measure, begun = name.split("/")[0], time.monotonic()
         try:
             by_command = settings.get("name") in (OURS, TOLD) and measure == "quality"
-            found = ours(options.work, **settings) if by_command else apart(measure, settings)
+            figures = ours(options.work, **settings) if by_command else apart(measure, settings)
         except (RuntimeError, ValueError, OSError) as problem:
             print(f": failed, left out: {problem}")
             continue
         print(f": {time.monotonic() - begun:.0f} s")
-        results["measured"][name] = {"settings": settings, **found}
+        results["measured"][name] = {"settings": settings, **figures}
         save(options.out, results)
     return results
 
 
 def named(device: str) -> dict[str, Any]:
-    """What tells a machine from others."""
+    """What identifies a machine."""
     on = device_of(device)
     name = torch.cuda.get_device_name(on) if on.type == "cuda" else platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
-    if on.type == "cpu" and cpu.is_file() and (told := re.search(r"model name\s*: (.*)", cpu.read_text("utf-8"))):
-        name = told[1]
+    if on.type == "cpu" and cpu.is_file() and (match := re.search(r"model name\s*: (.*)", cpu.read_text("utf-8"))):
+        name = match[1]
     return {"name": name, "device": on.type, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
 def apart(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A measurement in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "answer.json")
+        output = Path(folder, "output.json")
         call(
             [
                 sys.executable,
@@ -421,11 +421,11 @@ def apart(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
                 "--job",
                 measure,
                 json.dumps(settings),
-                str(answer),
+                str(output),
             ]
         )
-        found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
-        return found
+        figures: dict[str, Any] = json.loads(output.read_text("utf-8"))
+        return figures
 
 
 def command(*arguments: str) -> None:
@@ -437,7 +437,7 @@ def call(arguments: list[str]) -> None:
     """Run a command quietly, with as many threads as there are cores.
 
     Raises:
-        RuntimeError: when it fails, with the last line of what it said.
+        RuntimeError: when it fails, with the last line of its output.
     """
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     done = subprocess.run(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -454,17 +454,19 @@ def load(folder: Path) -> Results:
 
 
 def of(results: Results, part: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """The measurements of a part: the rest of their names, and what came out."""
-    return ((name.split("/")[1:], found) for name, found in results["measured"].items() if name.startswith(f"{part}/"))
+    """The measurements of a part: the rest of their names, and their figures."""
+    return (
+        (name.split("/")[1:], figures) for name, figures in results["measured"].items() if name.startswith(f"{part}/")
+    )
 
 
 def runs(results: Results) -> dict[str, dict[float, list[dict[str, Any]]]]:
-    """What came out of every run: by trainer, and by budget."""
-    found: dict[str, dict[float, list[dict[str, Any]]]] = {}
+    """The figures of every run, by trainer and by budget."""
+    by_name: dict[str, dict[float, list[dict[str, Any]]]] = {}
     for (name, *_), measured in of(results, "quality"):
         for budget, figures in measured["budgets"].items():
-            found.setdefault(name, {}).setdefault(float(budget), []).append(figures)
-    return {name: dict(sorted(by_budget.items())) for name, by_budget in found.items()}
+            by_name.setdefault(name, {}).setdefault(float(budget), []).append(figures)
+    return {name: dict(sorted(by_budget.items())) for name, by_budget in by_name.items()}
 
 
 def machine_table(results: Results) -> str:
@@ -482,14 +484,14 @@ def machine_table(results: Results) -> str:
 def speed_table(results: Results) -> str:
     """A training step of every trainer."""
     peaks = results["measured"].get("machine", {"peaks": {}})["peaks"]
-    found = {(size, way, name): figures for (size, way, name), figures in of(results, "speed")}
+    measured = {(size, way, name): figures for (size, way, name), figures in of(results, "speed")}
     most: dict[str, float] = {}  # by what was computed in
-    for _, way, _ in found:
+    for _, way, _ in measured:
         kind = way.partition(",")[0]
         most[way] = max((peak for what, peak in peaks.items() if what.endswith(kind)), default=np.nan)
     rows = []
-    for size, name in dict.fromkeys((size, name) for size, _, name in found):
-        each = [found.get((size, way, name)) for way in most]
+    for size, name in dict.fromkeys((size, name) for size, _, name in measured):
+        each = [measured.get((size, way, name)) for way in most]
         some = next(filter(None, each))
         rows.append([size, name, f"{some['parameters'] / 1e6:.2f}"])
         for peak, figures in zip(most.values(), each, strict=True):
@@ -501,10 +503,10 @@ def speed_table(results: Results) -> str:
 
 
 def quality_table(results: Results) -> str:
-    """What samples of every trainer are worth after every budget, and the floors."""
-    found, rows = runs(results), []
-    for budget in sorted({budget for by_budget in found.values() for budget in by_budget}):
-        for name, figures in ((name, by_budget[budget]) for name, by_budget in found.items() if budget in by_budget):
+    """How good the samples of every trainer are after every budget, and the floors."""
+    by_name, rows = runs(results), []
+    for budget in sorted({budget for by_budget in by_name.values() for budget in by_budget}):
+        for name, figures in ((name, by_budget[budget]) for name, by_budget in by_name.items() if budget in by_budget):
             mean = {key: statistics.fmean(each[key] or np.nan for each in figures) for key in figures[0]}
             far = spread([each["frechet_distance"] for each in figures])
             rows.append([name, f"{budget:g}", str(len(figures)), f"{mean['steps']:,.0f}", far])
@@ -532,11 +534,11 @@ def quality_table(results: Results) -> str:
 
 def sampling_table(results: Results) -> str:
     """One run sampled in several ways; the ratio is to Algorithm 2 with the most calls."""
-    found = {(way, int(calls)): of for (way, calls), of in of(results, "sampling")}
-    most = max((calls for way, calls in found if way == "ancestral"), default=0)
-    truth = statistics.fmean(found["ancestral", most]["frechet_distances"]) if most else np.nan
+    measured = {(way, int(calls)): figures for (way, calls), figures in of(results, "sampling")}
+    most = max((calls for way, calls in measured if way == "ancestral"), default=0)
+    truth = statistics.fmean(measured["ancestral", most]["frechet_distances"]) if most else np.nan
     rows = []
-    for (way, calls), figures in found.items():
+    for (way, calls), figures in measured.items():
         ratio = statistics.fmean(figures["frechet_distances"]) / truth
         far = spread(figures["frechet_distances"])
         rows.append([way, str(calls), f"{figures['seconds']:.1f}", far, f"{ratio:.2f}" if most else ""])
@@ -549,7 +551,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "quality": quality_table,
     "calls": sampling_table,
 }
-"""What can stand on a page."""
+"""The tables, by their names on a page."""
 
 
 def tables(results: Results) -> dict[str, str]:
@@ -564,9 +566,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--job"]:  # one of its processes
-        _, measure, settings, answer = arguments
+        _, measure, settings, output = arguments
         keep_memory()
-        Path(answer).write_text(json.dumps(MEASURES[measure](**json.loads(settings))), "utf-8")
+        Path(output).write_text(json.dumps(MEASURES[measure](**json.loads(settings))), "utf-8")
         return 0
     options = tyro.cli(Options, prog="python -m tinyddpm.experiments.benchmark", args=arguments)
     return exit_code(lambda: show(tables(benchmark(options.check())), options.page))

@@ -1,4 +1,4 @@
-"""Chapter 6, why the loss falls and the samples are noise: digits drawn with one mistake made on purpose."""
+"""The mistakes of chapter 6, made on purpose, one at a time: the loss falls, and the samples are noise."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def walk(
     scatter: Callable[[float], float] = sqrt,
     clip: float | None = 1.0,
 ) -> Tensor:
-    """Algorithm 2 with a step back of its own, as a place to make mistakes in; as it stands it makes none.
+    """Algorithm 2 with options that are mistakes; with their defaults it makes none.
 
     Args:
         model: the network, called as ``model(x_t, t)``.
         schedule: the one it was trained with.
         shape: of the samples, (batch, ...).
         rng: gives x_T first and then one z for every step.
-        steps: how many times are visited.
-        predicts: what the answer is taken for.
-        merged: whether the betas of times left out are merged into the next one's.
-        named: whether the network is told a time by its name in 1..T, not by its place among those visited.
-        scatter: what is made of the variance to scatter by.
+        steps: how many times to visit.
+        predicts: what the sampler takes the output of the network for.
+        merged: whether the betas of skipped times are merged into the next one.
+        named: whether the network gets the time t in 1..T, not the place of t among the visited times.
+        scatter: the standard deviation of the fresh noise, as a function of its variance.
         clip: the predicted x_0 is clipped to [-clip, clip]; None for no clipping.
     """
     times = visited_times(schedule.T, steps)
@@ -53,35 +53,35 @@ def walk(
     unmerged = {schedule[t].alpha_bar: schedule[t] for t in times}
 
     def back(x_t: Array, x_0: Array, at: Moment) -> Array:
-        step = at.step if merged else min(unmerged.items(), key=lambda known: abs(known[0] - at.step.alpha_bar))[1]
+        step = at.step if merged else min(unmerged.items(), key=lambda entry: abs(entry[0] - at.step.alpha_bar))[1]
         return posterior.mean(x_t, x_0, step) + scatter(posterior.variance(step)) * at.z  # this variance is 0 at t = 1
 
-    asked = model if named else (lambda x_t, t: model(x_t, places[t]))
-    return sample(asked, schedule, shape, rng, Sampler(back, ()), steps, predicts=predicts, clip=clip)
+    network = model if named else (lambda x_t, t: model(x_t, places[t]))
+    return sample(network, schedule, shape, rng, Sampler(back, ()), steps, predicts=predicts, clip=clip)
 
 
 class Young(Trainer):
-    """Averages the weights from the first, random ones on, with a memory longer than the run."""
+    """Averages the weights with a decay so near 1 that the random first weights keep most of the average."""
 
     def decay(self) -> float:
         return 0.9999
 
 
 class Blind(Trainer):
-    """Tells the network the same time always."""
+    """Gives the network t = 1 at every time."""
 
     def conditioned(self, *condition: Tensor | None) -> Model:
         return blind(super().conditioned(*condition))
 
 
 def blind(model: Model) -> Model:
-    """The same model, whatever the time."""
+    """The model, which gets t = 1 at every time."""
     return lambda x_t, t: model(x_t, torch.full_like(t, 1))
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is done otherwise: in `walk`, in the config, by the trainer, or to the pictures, which are -1 to 1."""
+    """What is changed: options of `walk`, options of the config, the trainer, or the range of the pictures."""
 
     title: str
     walk: dict[str, Any] = field(default_factory=dict)
@@ -93,12 +93,12 @@ class Mistake:
 VELOCITY = {"predicts": "velocity"}
 
 STEPS = 50
-"""How many times are visited: ancestral steps need more than those of second order."""
+"""How many times the sampler visits: ancestral steps need more than those of second order."""
 
 MISTAKES = {
     "none": Mistake("no mistake"),
     "noise": Mistake("velocity read as noise", {"predicts": "noise"}, VELOCITY),
-    "blind": Mistake("time never told", trainer=Blind),
+    "blind": Mistake("time always 1", trainer=Blind),
     "variance": Mistake("variance for std", {"scatter": lambda var: var}),
     "silent": Mistake("no noise added", {"scatter": lambda var: 0.0}),
     "range": Mistake("trained in 0..1", pixels=(0.0, 1.0)),
@@ -109,16 +109,16 @@ MISTAKES = {
     "x_0": Mistake("velocity read as $x_0$", {"predicts": "x_0"}, VELOCITY),
     "young": Mistake("average too young", trainer=Young),
 }
-"""Each by itself, and none to compare with: from those that hardly show to those that leave nothing but noise."""
+"""No mistake, and then every mistake: from those that hardly show to those that leave nothing but noise."""
 
 
-def learn(mistake: Mistake, config: Config, found: Data) -> tuple[nn.Module, float]:
+def learn(mistake: Mistake, config: Config, dataset: Data) -> tuple[nn.Module, float]:
     """A network trained with a mistake, with averaged weights, and its loss over the last steps."""
     low, high = mistake.pixels
-    found = found._replace(train=(low + (high - low) * (found.train + 1) / 2).astype(np.float32))
+    dataset = dataset._replace(train=(low + (high - low) * (dataset.train + 1) / 2).astype(np.float32))
     assert config.steps is not None
     with torch.random.fork_rng(devices=[]):
-        trainer = mistake.trainer(config, found, torch.device("cpu"))
+        trainer = mistake.trainer(config, dataset, torch.device("cpu"))
         last = min(config.steps, LOG_EVERY)
         for step in range(config.steps):
             if step == config.steps - last:

@@ -1,4 +1,4 @@
-"""Other trainers, each as it comes: its network, its loss, its sampler. For the benchmark, where they are installed."""
+"""Other trainers for the benchmark, unchanged: the network, the loss and the sampler of each package that is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..train.unet import size_of
 
 @dataclass(frozen=True)
 class Peer:
-    """What is measured of a trainer. Pictures are in [-1, 1], shape (batch, channels, edge, edge)."""
+    """The parts of a trainer that are measured. Pictures are in [-1, 1], shape (batch, channels, edge, edge)."""
 
     net: nn.Module
     loss: Callable[[Tensor], Tensor]
@@ -89,10 +89,10 @@ def smalldiffusion(edge: int, channels: int, parameters: int, device: torch.devi
 
     above, options = (1,) if edge < 16 else (1, 2, 2), {"ch": 32, "num_res_blocks": 1, "attn_resolutions": ()}
     make = partial(Scaled(Unet), edge, channels, channels, **options)
-    sizes = ((top, told) for top in (1, 2, 3, 4) for told in (1, 2, 4, 6, 8))
-    net = nearest(parameters, (partial(make, ch_mult=(*above, top), embed_ch_mult=told) for top, told in sizes)).to(
-        device
-    )
+    sizes = ((top, embedding) for top in (1, 2, 3, 4) for embedding in (1, 2, 4, 6, 8))
+    net = nearest(
+        parameters, (partial(make, ch_mult=(*above, top), embed_ch_mult=embedding) for top, embedding in sizes)
+    ).to(device)
     schedule = ScheduleDDPM(1000)
 
     def loss(x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def smalldiffusion(edge: int, channels: int, parameters: int, device: torch.devi
 
 
 class Known(NamedTuple):
-    """A trainer by the package that it comes in, what makes it (of edge, channels, parameters, device), and its calls for a sample."""
+    """A trainer: its package, the function that makes it (of edge, channels, parameters, device), its network calls for a sample."""
 
     package: str
     make: Callable[[int, int, int, torch.device], Peer]
@@ -128,7 +128,7 @@ PEERS: dict[str, Known] = {
 
 
 def nearest(parameters: int, makers: Iterable[Callable[[], nn.Module]]) -> Any:
-    """The network with nearest to so many parameters, of those that could be made."""
+    """The network whose number of parameters is nearest to this one."""
 
     def off(make: Callable[[], nn.Module]) -> int:
         with torch.device("meta"):

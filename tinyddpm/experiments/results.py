@@ -1,4 +1,4 @@
-"""What every experiment does with its results: it keeps them in a file, shows them as tables, and says how it ended."""
+"""What every experiment does with its results: save them in a file, show them as tables; and the exit code of its command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(folder: Path, command: str, parts: Sequence[str]) -> Results:
 
 
 def save(folder: Path, results: Results) -> None:
-    """Write down what has been measured so far."""
+    """Write what has been measured so far."""
     write_json(folder / RESULTS, results)
 
 

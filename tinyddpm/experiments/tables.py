@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with its columns in line; what stands under a head that ends in ":" stands at the right."""
+    """A table with aligned columns; a column whose head ends in ":" is aligned to the right."""
     lines = [[title.removesuffix(":") for title in head], *rows]
     if len(lines) == 1:
         return "Nothing has been measured yet.\n"
@@ -23,11 +23,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def renewed(page: str, tables: Mapping[str, str]) -> str:
-    """A page with these tables, each between `<!-- table: NAME -->` and `<!-- end of table -->`."""
+    """A page whose tables are replaced by these, each between `<!-- table: NAME -->` and `<!-- end of table -->`."""
 
-    def put(found: re.Match[str]) -> str:
-        new = tables.get(found[2])
-        return found[0] if new is None else f"{found[1]}\n\n{new}\n{found[3]}"
+    def put(match: re.Match[str]) -> str:
+        new = tables.get(match[2])
+        return match[0] if new is None else f"{match[1]}\n\n{new}\n{match[3]}"
 
     return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end of table -->)", put, page, flags=re.DOTALL)
 

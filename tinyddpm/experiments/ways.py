@@ -1,11 +1,11 @@
-"""Chapter 6, its experiments: every way to sample from a run that has not learned a variance of its own."""
+"""Every way to sample from a run that has not learned a variance, for the experiments of chapter 6."""
 
 from __future__ import annotations
 
 from ..train.samplers import SAMPLERS, VARIANCES
 
 FIXED = sorted((name for name in VARIANCES if name != "learned"), key=lambda name: name != "posterior")
-"""The variances that every run can be sampled with; first the one that a run takes if nobody says."""
+"""The variances that every run can be sampled with, the default first."""
 
 
 def ways() -> dict[tuple[str, str], dict[str, str]]:
