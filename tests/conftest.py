@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 from dataclasses import replace
 
 import mpmath
@@ -34,19 +35,35 @@ def fifty_digits():
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Three short runs: twice the same, and once with another seed."""
+    """Three short runs: twice the same, and once with another seed. Tests that write into one take a copy."""
     import torch
 
     from tinyddpm.runs import loop
+    from tinyddpm.train import machine
 
     from .runs import TINY
 
     out, before = tmp_path_factory.mktemp("runs"), torch.get_rng_state()
-    reports = [loop.fit(replace(TINY, out=out / str(number), seed=number // 3)) for number in (1, 2, 3)]
+    with machine.one_thread():
+        reports = [loop.fit(replace(TINY, out=out / str(number), seed=number // 3)) for number in (1, 2, 3)]
     assert torch.equal(torch.get_rng_state(), before)  # what is seeded and drawn globally is put back
     return out, reports
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path):
+    """A copy of one of them."""
+    return shutil.copytree(trained[0] / "1", tmp_path / "run")
+
+
+@pytest.fixture
+def no_loss_figure(monkeypatch):
+    """Runs without `loss.png`: to draw it takes longer than to train for four steps."""
+    from tinyddpm.runs import loop
+
+    monkeypatch.setattr(loop.plots, "loss", lambda log: b"")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY, child, same, stopped_after
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
 
 
 @pytest.mark.parametrize(
@@ -149,29 +149,27 @@ def test_a_run_goes_on_with_another_kind_of_generator(tmp_path, monkeypatch):
     assert not torch.equal(new.draw()[0], resumed.draw()[0])  # and not with the first batches again
 
 
-def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):
-    shutil.copytree(trained[0] / "1", tmp_path / "run")
-    tensors, state = checkpoint.read(tmp_path / "run" / checkpoint.LAST)
+def test_a_checkpoint_of_another_network_is_refused(run_folder):
+    tensors, state = checkpoint.read(run_folder / checkpoint.LAST)
     tensors.pop("raw.leave.bias")
-    checkpoint.save(tmp_path / "run" / checkpoint.LAST, tensors, state)
+    checkpoint.save(run_folder / checkpoint.LAST, tensors, state)
     with pytest.raises(ValueError, match=r"last.safetensors does not belong to its config: .*raw.leave.bias"):
-        loop.fit(replace(TINY, out=tmp_path / "run", resume=True))
+        loop.fit(replace(TINY, out=run_folder, resume=True))
 
 
-def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
-    shutil.copytree(trained[0] / "1", tmp_path / "run")
-    file, config = tmp_path / "run" / checkpoint.LAST, replace(TINY, out=tmp_path / "run", resume=True)
+def test_a_damaged_checkpoint_is_refused(run_folder):
+    file, config = run_folder / checkpoint.LAST, replace(TINY, out=run_folder, resume=True)
     content = file.read_bytes()
     for damaged in (b"", content[:100], content[: len(content) // 2], content[:-1], b"x" * 1000):
         file.write_bytes(damaged)
-        for attempt in (lambda: run.load(tmp_path / "run"), lambda: loop.fit(config)):
+        for attempt in (lambda: run.load(run_folder), lambda: loop.fit(config)):
             with pytest.raises(ValueError, match=r"last.safetensors' is damaged: .* or begin anew"):
                 attempt()
         assert file.read_bytes() == damaged
-    assert run.load(tmp_path / "run", best=True).sample(1, seed=0, steps=2).shape[0] == 1
-    (tmp_path / "run" / checkpoint.CONFIG).write_text('{"config": {"widht": 8}}')
+    assert run.load(run_folder, best=True).sample(1, seed=0, steps=2).shape[0] == 1
+    (run_folder / checkpoint.CONFIG).write_text('{"config": {"widht": 8}}')
     with pytest.raises(ValueError, match=r"config.json' is not the config of a run"):
-        run.load(tmp_path / "run")
+        run.load(run_folder)
 
 
 def test_a_single_flipped_bit_is_found(tmp_path):
@@ -190,14 +188,13 @@ def test_a_single_flipped_bit_is_found(tmp_path):
             checkpoint.read(file)
 
 
-def test_a_flipped_bit_in_the_weights_is_found_when_a_run_is_used(trained, tmp_path):
-    shutil.copytree(trained[0] / "1", tmp_path / "run")
-    content = bytearray((tmp_path / "run" / checkpoint.LAST).read_bytes())
+def test_a_flipped_bit_in_the_weights_is_found_when_a_run_is_used(run_folder):
+    content = bytearray((run_folder / checkpoint.LAST).read_bytes())
     content[-1000] ^= 1
-    (tmp_path / "run" / checkpoint.LAST).write_bytes(content)
+    (run_folder / checkpoint.LAST).write_bytes(content)
     for attempt in (
-        lambda: run.load(tmp_path / "run"),
-        lambda: loop.fit(replace(TINY, out=tmp_path / "run", resume=True)),
+        lambda: run.load(run_folder),
+        lambda: loop.fit(replace(TINY, out=run_folder, resume=True)),
     ):
         with pytest.raises(ValueError, match=r"last.safetensors' is damaged: its checksum"):
             attempt()
@@ -213,29 +210,27 @@ def test_a_flipped_bit_in_the_weights_is_found_when_a_run_is_used(trained, tmp_p
         ({"data": "ring"}, "data must stay"),
     ],
 )
-def test_a_run_goes_on_only_as_what_it_is(trained, changed, said):
-    folder = trained[0] / "1"
-    before = (folder / checkpoint.LAST).read_bytes()
+def test_a_run_goes_on_only_as_what_it_is(run_folder, changed, said):
+    before = (run_folder / checkpoint.LAST).read_bytes()
     with pytest.raises(ValueError, match=said):
-        loop.fit(replace(TINY, out=folder, resume=True, **changed))
+        loop.fit(replace(TINY, out=run_folder, resume=True, **changed))
     with pytest.raises(ValueError, match="out must be a new or an empty folder"):
-        loop.fit(replace(TINY, out=folder))
-    assert (folder / checkpoint.LAST).read_bytes() == before
-    assert loop.fit(replace(TINY, out=folder, resume=True, save_every=5.0)).steps == 4
+        loop.fit(replace(TINY, out=run_folder))
+    assert (run_folder / checkpoint.LAST).read_bytes() == before
+    assert loop.fit(replace(TINY, out=run_folder, resume=True, save_every=5.0)).steps == 4
 
 
-def test_each_other_choice_has_a_line(trained):
-    folder = trained[0] / "1"
+def test_each_other_choice_has_a_line(run_folder):
     with pytest.raises(ValueError) as refused:
-        loop.fit(replace(TINY, out=folder, resume=True, lr=1e-3, width=16, data="ring", save_every=1.0))
+        loop.fit(replace(TINY, out=run_folder, resume=True, lr=1e-3, width=16, data="ring", save_every=1.0))
     lines = str(refused.value).splitlines()
     assert lines[:2] == [
-        f"lr must stay 0.002, as in the run {str(folder)!r}, got 0.001",
-        f"width must stay 8, as in the run {str(folder)!r}, got 16",
+        f"lr must stay 0.002, as in the run {str(run_folder)!r}, got 0.001",
+        f"width must stay 8, as in the run {str(run_folder)!r}, got 16",
     ]
     assert lines[2:4] == [
         "data must stay the same: its shape was [1, 8, 8], now [2]",
-        "data must stay the same: its examples were 898, now 10000",
+        "data must stay the same: its examples were 100, now 10000",
     ]
     assert [line.partition(" w")[0] for line in lines[4:]] == [
         f"data must stay the same: its {name}" for name in ("classes", "checksum")

@@ -23,13 +23,13 @@ from .runs import TINY
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_a_run_is_judged_from_the_command_line(trained, quick_judge, capsys):
-    assert cli.main(["judge", str(trained[0] / "1"), "--n", "50", "--steps", "3"]) == 0
+def test_a_run_is_judged_from_the_command_line(run_folder, quick_judge, capsys):
+    assert cli.main(["judge", str(run_folder), "--n", "50", "--steps", "3"]) == 0
     said = capsys.readouterr().out
-    written = json.loads((trained[0] / "1" / "judge.json").read_text("utf-8"))
+    written = json.loads((run_folder / "judge.json").read_text("utf-8"))
     assert written["drawn"] == {"seed": 0, "best": False, "sampler": "second_order", "steps": 3}
     assert "bound" in said and "50 samples" in said and "real against real" in said and "nearest neighbours" in said
-    assert cli.main(["judge", str(trained[0] / "9")]) == 2
+    assert cli.main(["judge", str(run_folder / "9")]) == 2
 
 
 @pytest.mark.parametrize(
@@ -208,10 +208,10 @@ def test_an_option_that_can_be_left_open_is_written_as_all_others_are(monkeypatc
     ]
 
 
-def test_a_judge_on_another_device(trained, quick_judge, capsys):
-    assert cli.main(["judge", str(trained[0] / "1"), "--n", "9", "--steps", "2", "--device", "cpu"]) == 0
+def test_a_judge_on_another_device(run_folder, quick_judge, capsys):
+    assert cli.main(["judge", str(run_folder), "--n", "9", "--steps", "2", "--device", "cpu"]) == 0
     assert "9 samples" in capsys.readouterr().out
-    assert cli.main(["judge", str(trained[0] / "1"), "--device", "tpu"]) == 2
+    assert cli.main(["judge", str(run_folder), "--device", "tpu"]) == 2
     assert "device must be one of auto, cpu, cuda, got 'tpu'" in capsys.readouterr().err
 
 
@@ -248,22 +248,22 @@ def test_a_place_that_torchrun_cannot_have_given_is_named(tmp_path, monkeypatch,
     assert "WORLD_SIZE in the environment must be a whole number from 1, got 'two'" in capsys.readouterr().err
 
 
-def test_letters_that_a_terminal_has_not_cost_no_result(trained, quick_judge, monkeypatch):
+def test_letters_that_a_terminal_has_not_cost_no_result(run_folder, quick_judge, monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", "strict", write_through=True))
-    assert cli.main(["judge", str(trained[0] / "1"), "--n", "20", "--steps", "2"]) == 0
+    assert cli.main(["judge", str(run_folder), "--n", "20", "--steps", "2"]) == 0
     assert b"Fr?chet distance" in written.getvalue() and b" ? " in written.getvalue()
 
 
-def test_a_result_that_nobody_reads_is_written_all_the_same(trained, quick_judge, monkeypatch):
+def test_a_result_that_nobody_reads_is_written_all_the_same(run_folder, quick_judge, monkeypatch):
     def closed(result):
         raise BrokenPipeError
 
-    (trained[0] / "2" / "judge.json").unlink(missing_ok=True)
-    monkeypatch.setattr(cli, "_print", closed)
+        monkeypatch.setattr(cli, "_print", closed)
+
     monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
-    assert cli.main(["judge", str(trained[0] / "2"), "--n", "9", "--steps", "2"]) == 0
-    assert json.loads((trained[0] / "2" / "judge.json").read_text("utf-8"))["samples"] == 9
+    assert cli.main(["judge", str(run_folder), "--n", "9", "--steps", "2"]) == 0
+    assert json.loads((run_folder / "judge.json").read_text("utf-8"))["samples"] == 9
 
 
 def test_check_is_deaf_to_the_project_around_it(tmp_path):

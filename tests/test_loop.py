@@ -19,7 +19,7 @@ from tinyddpm.train.trainer import Trainer, evaluate
 
 from .runs import TINY, at_a_terminal, same, stopped_after, two_processes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
 
 
 def test_a_seed_repeats_a_run_bit_for_bit(trained):
@@ -54,7 +54,7 @@ def test_a_run_leaves_whole_files_and_a_report(trained):
 
 
 def test_a_run_says_what_it_read_and_what_it_hardly_means(tmp_path, capsys):
-    loop.fit(replace(TINY, out=tmp_path / "1", steps=1, schedule="linear", T=10))
+    loop.fit(replace(TINY, data="digits", out=tmp_path / "1", steps=1, schedule="linear", T=10))
     first, second = capsys.readouterr().err.splitlines()[:2]
     assert first.startswith("898 pictures 8x8x1, 10 classes: 0 (") and first.endswith("; 899 held out")
     # L_T by hand, from the mean square of the pictures.

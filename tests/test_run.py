@@ -14,7 +14,7 @@ from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
 
 
 def test_a_run_is_loaded_with_its_averaged_weights(trained):

@@ -193,7 +193,7 @@ def test_the_rates_of_dropout_are_compiled_once_each(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, mode: compile(model, backend=counter))
     found, epochs = data.split(np.zeros((8, 1, 8, 8), np.float32), None, 0.0), EPOCHS
     with torch.random.fork_rng(devices=[]):
-        config = replace(TINY, compile=True, conditional="nothing", attention=False)
+        config = replace(TINY, compile=True, conditional="nothing", attention=False, levels=1)
         trainer = Trainer(config, found, torch.device("cpu"))
         for steps in sorted([k * epochs + i for k in range(6) for i in (0, 1)]):
             trainer.steps = steps
