@@ -103,9 +103,7 @@ WRONG = """
 
 def run(pytester, text, *arguments):
     pytester.makepyfile(test_it=text)
-    # A process of its own takes seconds to import everything; only xdist needs one.
-    runs = pytester.runpytest_subprocess if "-n" in arguments else pytester.runpytest_inprocess
-    result = runs("-p", "tinyddpm.checker", *arguments)
+    result = pytester.runpytest_inprocess("-p", "tinyddpm.checker", *arguments)  # another process imports for seconds
     return result, result.stdout.str()
 
 
@@ -256,14 +254,11 @@ def test_why_a_run_is_partial(pytester, monkeypatch, arguments, why):
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
 def test_a_partial_run_says_why_and_is_not_failed_for_missing_checks(pytester, workers):
-    pytester.makepyfile(
-        leaver="""
-            def pytest_collection_modifyitems(config, items):
-                config.hook.pytest_deselected(items=[items.pop()])
-        """
-    )
-    pytester.syspathinsert()
-    result, text = run(pytester, GOOD, "-p", "leaver", *workers)
+    pytester.makeconftest("""
+        def pytest_collection_modifyitems(config, items):
+            config.hook.pytest_deselected(items=[items.pop()])
+    """)
+    result, text = run(pytester, GOOD, *workers)
     assert result.ret == pytest.ExitCode.OK, text
     assert "a partial run, since some tests were left out: equations without a check are not counted" in text
     assert "no check" not in text

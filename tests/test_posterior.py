@@ -242,7 +242,7 @@ def test_the_analytic_variance_of_one_point_is_the_smaller_one(step):
 
 def entropy(kernels):
     """The differential entropy of each of a batch of one-dimensional mixtures, by the trapezoidal rule."""
-    x = np.linspace(-8, 8, 4001)[:, None, None]
+    x = np.linspace(-8, 8, 1601)[:, None, None]
     log_p = kernels.log_prob(x)
     return integrate.trapezoid(-np.exp(log_p) * log_p, x[:, :, 0], axis=0)
 
@@ -252,7 +252,7 @@ def entropy(kernels):
 def test_the_entropy_of_the_true_kernel_lies_between_the_bounds(beta):
     """For the mixture, which has variance 1, averaged over x_t."""
     for step in Schedule([beta] * 3):
-        x_t, weight = over(CLASSES.diffuse(step), n=801)
+        x_t, weight = over(CLASSES.diffuse(step), n=201)
         lower, upper = posterior.entropy_bounds(step)
         assert lower < weight @ entropy(CLASSES.reverse(x_t, step)) < upper
 

@@ -685,7 +685,7 @@ def test_long_chains(T):
 # What Gaussian steps lose on a mixture. ------------------------------------------------------------------------------
 
 GAPS = [(1, "cosine"), (2, "cosine"), (4, "cosine"), (3, "linear")]
-WIDE, BACK = np.linspace(-7, 7, 701), np.linspace(-8, 8, 1201)
+WIDE, BACK = np.linspace(-7, 7, 561), np.linspace(-8, 8, 641)
 
 
 def on_the_line(schedule, t, data):
