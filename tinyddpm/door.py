@@ -302,7 +302,7 @@ def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     return getattr(function, "__wrapped__", function)
 
 
-# The quick way: floats within bounds and steps of floats, which need no other look. -----------------------------------
+# The quick way: numbers and arrays within bounds, which need no other look. -------------------------------------------
 
 
 def _quick_look(
@@ -319,22 +319,30 @@ def _quick_look(
         pairs: Any = zip(args, rows, strict=False)
         if kwargs:
             pairs = (*pairs, *((value, by_name.get(name, _NEVER)) for name, value in kwargs.items()))
+        arrays = []
         for value, (low, high, fields) in pairs:
             kind = type(value)
             if kind is float:
                 if not low <= value <= high:
                     return False
             elif kind is Step and fields:
+                if type(value[0]) is not float:
+                    arrays.append((value[0], True))
                 for index, least in fields:
                     field = value[index]
-                    if type(field) is not float or not field >= least:
+                    if not (field >= least if type(field) is float else _plain_array(field, least)):
                         return False
+            elif low <= high and _plain_array(value, low, high):
+                arrays.append((value, False))
             else:
                 return False
+        if arrays and not _alike(arrays):
+            return False
         if not requirements:
             return True
         given = {**dict(zip(names, args, strict=False)), **kwargs}
-        return len(given) == len(rows) and all(requirement.holds(given) for requirement in requirements)
+        plain = not arrays and len(given) == len(rows)
+        return plain and all(requirement.holds(given) for requirement in requirements)
 
     return plain
 
@@ -344,12 +352,40 @@ _NEVER = (math.inf, -math.inf, ())
 
 
 def _plain_row(argument: Argument) -> tuple[float, float, tuple[tuple[int, float], ...]]:
-    """The bounds of a float, or the fields of a step and what is the least that each may be."""
+    """The bounds of a number, or the fields of a step and what is the least that each may be."""
     if argument.kind in ("number", "scalar", "pixels"):
         return argument.domain.low, argument.domain.high, ()
     if argument.kind == "step":
         return math.inf, -math.inf, argument.fields or ((0, 0.0),)
     return _NEVER
+
+
+def _plain_array(value: Any, low: float, high: float = math.inf) -> bool:
+    """Whether it is an array of floats, or a tensor on the CPU, within bounds; each is read as seldom as can be."""
+    tensor = type(value) is not np.ndarray
+    if tensor and not (is_tensor(value) and type(value) is sys.modules["torch"].Tensor and value.is_cpu):
+        return False
+    if _dtype(value.dtype, False):
+        return False
+    value = value.detach() if tensor else value
+    try:
+        if low == -LARGEST and high == LARGEST:
+            # A sum is finite if all numbers are; one that overflows, or is under vmap, is looked at again.
+            return math.isfinite(value.sum()) if tensor else np.logical_and.reduce(np.isfinite(value), None)
+        least = value.min() if tensor else np.minimum.reduce(value, None)
+        return low <= float(least) and (high == math.inf or float(value.max()) <= high)
+    except (RuntimeError, ValueError):  # under vmap, or empty
+        return False
+
+
+def _alike(arrays: Sequence[tuple[Any, bool]]) -> bool:
+    """Whether arrays, some of them of steps, are of one library and dtype and fit together."""
+    first = arrays[0][0]
+    kind, dtype = type(first), first.dtype
+    for value, _ in arrays:
+        if type(value) is not kind or value.dtype != dtype:
+            return False
+    return not _misfit(tuple([("", is_step, tuple(value.shape)) for value, is_step in arrays]))
 
 
 # The long way. -------------------------------------------------------------------------------------------------------
