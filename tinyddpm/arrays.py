@@ -171,6 +171,8 @@ def convert(value: Array, like: Array) -> Array:
         if is_tensor(like):
             return value.to(like)
         value = to_numpy(value)
+    if isinstance(value, np.ndarray) and isinstance(like, NUMPY) and value.dtype == like.dtype:
+        return value
     xp = array_api_compat.array_namespace(like)
     return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
 
