@@ -14,7 +14,7 @@ import numpy as np
 
 from . import forward
 from .arrays import Array, convert, exp, inner, is_tensor, log, log_sum_exp, sqrt, to_numpy
-from .door import bare
+from .door import unchecked
 from .equation import equation
 from .forward import Schedule, Step
 
@@ -288,7 +288,8 @@ class Mixture:
             raise ValueError(f"only one mixture can be searched at a time, this is a batch of {means.shape[:-2]}")
         x = means
         for _ in range(1000):
-            pull = bare(Mixture.responsibilities)(self, x) / variances
+            with unchecked():
+                pull = self.responsibilities(x) / variances
             before, x = x, pull @ means / pull.sum(-1, keepdims=True)
             if np.array_equal(before, x):
                 break
