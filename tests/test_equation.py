@@ -154,9 +154,21 @@ def test_a_docstring_gets_the_missing_arguments_and_keeps_the_rest():
     assert text.endswith(f"\nArgs:\n{tail}    ValueError: never.\n"), text
 
 
+def stale(x):
+    """Twice the input.
+
+    $$ 2x $$
+
+    Args:
+        y: what the argument was called before.
+    """
+    return 2 * x
+
+
 @pytest.mark.parametrize(
     ("error", "words", "call"),
     [
+        (ValueError, ["test_equation.stale", "describes y"], lambda: book.equation("Ho et al. 2020")(stale)),
         (ValueError, ["test_equation.plain", "formula"], lambda: book.equation("Ho et al. 2020")(plain)),
         (TypeError, ["source", "''"], lambda: book.equation("")(double)),
         (TypeError, ["source", "<function"], lambda: book.equation(double)),

@@ -153,7 +153,7 @@ def equation(
             raise ValueError(f"{name} is registered already: every equation needs a name of its own")
         place = before.place if before else 1 + sum(other.chapter == chapter for other in registry.values())
         call, known = door.guarded(name, function, where or {}, require or {}, shapes)
-        call.__doc__ = _with_arguments(function.__doc__ or "", known, shapes)
+        call.__doc__ = _with_arguments(name, function, known, shapes)
         _loads[function] = function.__globals__.get("__spec__")
         reason = UNPROVED[unproved] if unproved else None
         registry[name] = Equation(
@@ -196,19 +196,23 @@ def described(argument: door.Argument, shapes: str = "") -> str:
     return "; ".join(filter(None, parts))
 
 
-def _with_arguments(text: str, known: Iterable[door.Argument], shapes: str) -> str:
-    """The docstring with a line for every argument: its own where it has one, else that of the letter."""
-    text = inspect.cleandoc(text)
+def _with_arguments(name: str, function: Callable[..., Any], known: Iterable[door.Argument], shapes: str) -> str:
+    """The docstring with a line for every argument: its own where it has one, else that of the letter.
+
+    Raises:
+        ValueError: when it has a line for what is no argument.
+    """
+    text = inspect.cleandoc(function.__doc__ or "")
     head, found, tail = text.partition("\nArgs:\n")
     own, rest = re.match(r"((?:    [^\n]*\n?|\n(?=    ))*)(.*)", tail, re.DOTALL).groups() if found else ("", "")  # type: ignore[union-attr]
     if not found:  # before the first other section
         parts = re.split(r"(?m)^(?=(?:Returns|Raises|Yields):$)", text, maxsplit=1)
         head, rest = parts[0].rstrip("\n") + "\n", parts[1] if len(parts) > 1 else ""
     written = dict(re.findall(r"(?m)^    (\w+): ((?:.*\n?)(?:^        .*\n?)*)", own))
-    lines = [f"    {a.name}: {written.get(a.name, described(a, shapes)).rstrip()}" for a in known]
-    for name, words in written.items():
-        if name not in {a.name for a in known}:
-            lines.append(f"    {name}: {words.rstrip()}")
+    if stale := written.keys() - inspect.signature(function).parameters.keys():
+        raise ValueError(f"{name}: the docstring describes {', '.join(sorted(stale))}, which is no argument")
+    described_here = {a.name: described(a, shapes) for a in known}
+    lines = [f"    {argument}: {words.rstrip()}" for argument, words in {**described_here, **written}.items()]
     middle = "\nArgs:\n" + "\n".join(lines) + "\n" if lines else ""
     return (head.rstrip("\n") + "\n" + middle + ("\n" + rest.lstrip("\n") if rest.strip() else "")).rstrip() + "\n"
 

@@ -145,7 +145,13 @@ def second_order_step(x_t: Array, x_0: Array, x_0_before: Array, step_u: Step, s
 
 @equation(
     "Ho et al. 2020, Alg. 2; DDIM, Eq. 12",
-    derived_from=[posterior.sampling_step, posterior.ddim_renoise, second_order_step, forward.respace],
+    derived_from=[
+        posterior.sampling_step,
+        posterior.ddim_renoise,
+        second_order_step,
+        langevin.predictor_corrector_step,
+        forward.respace,
+    ],
     where={**WALK, "variance": "choice train.VARIANCES", "corrections": "whole [0, inf)"},
     require=RISING,
     shapes="times (n)",
@@ -216,18 +222,12 @@ def sample_path(
             x_0, noise, v = answers(x, visited[i - 1], step)
             var = row(VARIANCES, variance)(step, v)
             at = Moment(step, step.before, noise, z, var, eta, before)
-            x, before = back.step(x, x_0, at), (x_0, step)
-            for _ in range(corrections if i > 1 else 0):
-                _, noise, _ = answers(x, visited[i - 2], respaced[i - 1])
-                z, now = draw(), respaced[i - 1]
-                x = _corrected(x, noise, z, now, corrector_size)
+            predictor = partial(back.step, x_0=x_0, at=at)
+            score = partial(answers.score, t=visited[i - 2], step=step.before)
+            fresh = [draw() for _ in range(corrections if i > 1 else 0)]
+            size, before = corrector_size * at.step_s.noise_var, (x_0, step)
+            x = langevin.predictor_corrector_step(x, predictor, score, size, fresh)
         yield x
-
-
-def _corrected(x: Array, noise: Array, z: Array, step: Step, size: float) -> Array:
-    """One step of Langevin dynamics at a time, with the score that the predicted noise is."""
-    score = langevin.score_from_noise(noise, step)
-    return langevin.langevin_step(x, score, size * step.noise_var, z)
 
 
 class _Answers:
@@ -251,6 +251,10 @@ class _Answers:
         free = self.predicts.x_0(x, answer, step)
         x_0 = free if self.clip is None else clipped(free, -self.clip, self.clip)
         return x_0, forward.predict_noise(x, x_0 if self.clip_noise else free, step), v
+
+    def score(self, x: Array, t: int, step: Step) -> Array:
+        """The score that goes with the predicted noise."""
+        return langevin.score_from_noise(self(x, t, step)[1], step)
 
 
 def _times(schedule: Schedule, steps: int | None, times: Sequence[int] | None) -> Any:
