@@ -424,7 +424,7 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
     # The bin and its mirror image are equally probable; this one is below.
     side = -abs(off)
     upper, lower = log_ndtr((side + half) / std), log_ndtr((side - half) / std)
-    edge = log_ndtr(where(x_0 < half - 1, off + half, half - off) / std)
+    edge = log_ndtr(where(x_0 < 0, off + half, half - off) / std)
     inside = upper + log(-expm1(lower - upper))
     return sum_dims(where(abs(x_0) > 1 - half, edge, inside))
 
