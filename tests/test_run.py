@@ -66,7 +66,7 @@ def test_guidance_needs_a_network_that_can_answer_with_a_class_and_without(tmp_p
     for name, choices in {"none": {"conditional": "nothing"}, "always": {"label_dropout": 0.0}}.items():
         loop.fit(replace(TINY, out=tmp_path / name, **choices))
         with pytest.raises(
-            ValueError, match="guidance must be 0 for a run that was told no classes, or always told them"
+            ValueError, match="guidance must be 0 for a run trained without classes, or never without them"
         ):
             run.load(tmp_path / name).sample(2, 0, guidance=1.0)
 

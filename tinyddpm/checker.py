@@ -318,8 +318,8 @@ class _Ledger:
         for name, value in chosen.items():
             if value:
                 return f"{name} was given"
-        asked = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
-        if any(str(argument).startswith("--ignore") for argument in asked):
+        arguments = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
+        if any(str(argument).startswith("--ignore") for argument in arguments):
             return "--ignore was given"
         roots = [Path(config.rootpath, path).resolve() for path in config.getini("testpaths")]
         folders = [Path(config.invocation_params.dir, argument).resolve() for argument in config.args]

@@ -72,8 +72,8 @@ class Argument(NamedTuple):
         """What it may be, in words for a docstring."""
         found = words(self.kind, self.domain, self.name)
         if self.kind == "step":
-            asked = [at for at, least in self.fields if least > 0 and (at, least) not in STEP_ALONE]
-            found += [f"with {Step._fields[at]} above 0" for at in asked]
+            positive = [at for at, least in self.fields if least > 0 and (at, least) not in STEP_ALONE]
+            found += [f"with {Step._fields[at]} above 0" for at in positive]
         else:
             found += [f"with {field} at least {least:g}" for field, least in self.fields]
         return found
@@ -642,13 +642,13 @@ def _object(argument: Argument, value: Any) -> Any:
 
 
 def _function(argument: Argument, value: Any) -> Any:
-    """The function, made to answer in the right shape."""
+    """The function, with a check of the shape that it gives."""
     if not callable(value):
         raise _refuse(argument.name, "be a function", value, TypeError)
     takes, _, gives = argument.domain.partition(" -> ")
     name = f"{argument.name}{takes}"
 
-    def answer(*args: Any) -> Any:
+    def checked(*args: Any) -> Any:
         outside, _state.inside = _state.inside, False  # what a reader's function calls is checked again
         try:
             result = value(*args)
@@ -656,8 +656,8 @@ def _function(argument: Argument, value: Any) -> Any:
             _state.inside = outside
         return checked_answer(name, result, args[0], gives)
 
-    answer.__name__ = name  # for messages
-    return answer
+    checked.__name__ = name  # for messages
+    return checked
 
 
 def checked_answer(name: str, result: Any, x: Any, gives: str) -> Any:

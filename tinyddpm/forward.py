@@ -423,7 +423,7 @@ def path_log_prob(path: Array, schedule: Schedule) -> Array:
     return -(square / var + log(2 * math.pi * var)).sum() / 2
 
 
-# What a network may predict, and how each answer gives the others. ---------------------------------------------------
+# What a network may predict, and how each of them gives the others. ---------------------------------------------------
 
 
 @equation("Ho et al. 2020, Eq. 15", derived_from=[diffuse], where={"step.alpha_bar": "(0, 1]"})
@@ -482,7 +482,7 @@ def noise_from_velocity(x_t: Array, velocity: Array, step: Step) -> Array:
 
 
 class Prediction(NamedTuple):
-    """What a network may predict: the target of its training, and the x_0 that its answer amounts to."""
+    """What a network may predict: the target of its training, and the x_0 that its output amounts to."""
 
     target: Callable[[Array, Array, Step], Array]
     x_0: Callable[[Array, Array, Step], Array]
@@ -493,7 +493,7 @@ PREDICTIONS = {
     "x_0": Prediction(lambda x_0, noise, step: x_0, lambda x_t, x_0, step: x_0),
     "velocity": Prediction(velocity, x0_from_velocity),
 }
-"""Every prediction, by name: ``target(x_0, noise, step)`` and ``x_0(x_t, answer, step)``."""
+"""Every prediction, by name: ``target(x_0, noise, step)`` and ``x_0(x_t, output, step)``."""
 
 
 # How much is left. ---------------------------------------------------------------------------------------------------

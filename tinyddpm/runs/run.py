@@ -70,7 +70,7 @@ class Run:
             raise ValueError(f"guidance must be a finite number, got {guidance}")
         if guidance and (labels is None or not self.config.label_dropout):
             raise ValueError(
-                f"guidance must be 0 for a run that was told no classes, or always told them, got {guidance}"
+                f"guidance must be 0 for a run trained without classes, or never without them, got {guidance}"
             )
         check_read(sampler, options)
         model = self.model if labels is None else guided(self.model, labels.to(rng.device), guidance)
@@ -79,12 +79,12 @@ class Run:
         if options["variance"] == "learned" and not learned:
             fixed = " or ".join(name for name in VARIANCES if name != "learned")
             raise ValueError(f"variance must be {fixed} for a run that has not learned one, got 'learned'")
-        asked = model if options["variance"] == "learned" else prediction(model, self.shape[0])
-        asked = in_precision(self.config.precision, rng.device)(asked)  # as it was trained
+        model = model if options["variance"] == "learned" else prediction(model, self.shape[0])
+        model = in_precision(self.config.precision, rng.device)(model)  # as it was trained
         schedule, predicts = self.config.noise_schedule(), self.config.predicts
         if steps is None and options.get("times") is None:
             steps = min(STEPS, schedule.T)
-        return sample_path(asked, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
+        return sample_path(model, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
     def sample(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> np.ndarray:
         """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""

@@ -1,7 +1,7 @@
 r"""Chapter 6. Training and sampling: Algorithms 1 and 2, on a network small enough for a laptop.
 
 A model is any callable ``model(x_t, t)``: it gets noisy samples, shape (batch, ...), and their times, whole
-numbers in 1..T, shape (batch,), and answers in the shape of ``x_t``. What the answer means is named by
+numbers in 1..T, shape (batch,), and gives an output in the shape of ``x_t``. What the output means is named by
 ``predicts``, one of `forward.PREDICTIONS`: the "noise", "x_0" or the "velocity". `samplers` draws from a model,
 `metrics` says how good that is, `unet` has the networks, `trainer` trains them.
 """
@@ -45,7 +45,7 @@ def training_loss(
     The target $y$ is $\epsilon$, $x_0$ or $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$.
 
     Args:
-        predicts: what the model answers: one of `forward.PREDICTIONS`.
+        predicts: what the model predicts: one of `forward.PREDICTIONS`.
 
     Returns:
         The squared norm for each sample, shape (batch,): a sum over the data's dimensions, no mean yet.
@@ -79,16 +79,16 @@ def learned_variance_loss(
     $$
 
     Args:
-        model: answers with twice the channels of ``x_t``: what it predicts, and $2v - 1$.
+        model: gives twice the channels of ``x_t``: what it predicts, and $2v - 1$.
         t: times in 1..T, shape (batch,). At t = 1 there is nothing to learn of a step without noise.
-        predicts: what the first half of the answer is: one of `forward.PREDICTIONS`.
+        predicts: what the first half of the output is: one of `forward.PREDICTIONS`.
     """
     step, predicted = schedule.at(t, like=x_0), row(PREDICTIONS, predicts)
     x_t = forward.diffuse(x_0, noise, step)
-    answer, v = halves(model(x_t, t), x_0.shape[1])
-    simple = elbo.simple_loss(predicted.target(x_0, noise, step), answer)
+    output, v = halves(model(x_t, t), x_0.shape[1])
+    simple = elbo.simple_loss(predicted.target(x_0, noise, step), output)
     step = schedule.at(t.clamp(min=2), like=x_0)  # not for the bound at t = 1
-    x_0_hat = predicted.x_0(x_t, answer.detach(), step)
+    x_0_hat = predicted.x_0(x_t, output.detach(), step)
     mean = posterior.mean(x_t, x_0_hat, step)
     var = posterior.interpolated_variance(v, step)
     bound = elbo.denoising_matching(x_t, x_0, mean, var, step)
@@ -183,7 +183,7 @@ from .samplers import sample_path as sample_path  # noqa: E402
 from .samplers import second_order_step as second_order_step  # noqa: E402
 from .samplers import visited_times as visited_times  # noqa: E402
 
-# A class that is asked for. ------------------------------------------------------------------------------------------
+# Samples of one class. -----------------------------------------------------------------------------------------------
 
 
 @equation("Ho & Salimans 2022, Eq. 6")
@@ -205,7 +205,7 @@ def guided(model: Callable[[Any, Any, Any], Any], labels: Any, w: float = 0.0) -
     What `guided_noise` says of noise holds for x_0 and velocity as well: both are the noise, scaled and shifted by x_t.
     """
 
-    def answer(x_t: Any, t: Any) -> Any:
+    def conditional_model(x_t: Any, t: Any) -> Any:
         if w == 0:
             return model(x_t, t, labels)
         twice = array_api_compat.array_namespace(x_t).concat
@@ -213,7 +213,7 @@ def guided(model: Callable[[Any, Any, Any], Any], labels: Any, w: float = 0.0) -
         both = model(twice([x_t, x_t]), twice([t, t]), twice([labels, none]))
         return guided_noise(both[: len(x_t)], both[len(x_t) :], w)
 
-    return answer
+    return conditional_model
 
 
 # How good the samples are. -------------------------------------------------------------------------------------------

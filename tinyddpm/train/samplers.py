@@ -102,13 +102,13 @@ def visited_times(T: int, steps: int) -> list[int]:
     return [T] if steps == 1 else [max(i + 1, 1 + (T - 1) * i * i // (steps - 1) ** 2) for i in range(steps)]
 
 
-def halves(answer: Array, channels: int) -> tuple[Array, Array]:
-    """What a network predicts, and v, the variance that it asks for, of an answer with twice the channels."""
-    return answer[:, :channels], (answer[:, channels:] + 1) / 2
+def halves(output: Array, channels: int) -> tuple[Array, Array]:
+    """The prediction of a network and v, its variance, from an output with twice the channels."""
+    return output[:, :channels], (output[:, channels:] + 1) / 2
 
 
 WALK = {"model": "(x_t, t) -> any", "steps": "whole [1, inf)", "times": "times"}
-"""What a walk asks of its arguments beyond their letters: `_Answers` checks what the model gives."""
+"""What a walk asks of its arguments beyond their letters: `_Denoiser` checks what the model gives."""
 
 RISING = {"times must rise": "times[1:] > times[:-1]"}
 """And of the times that it is given."""
@@ -197,7 +197,7 @@ def sample_path(
         eta: for "ddim": how much of the noise is fresh, from 0 for none to 1 for the "posterior" variance.
         variance: for "ancestral", one of `VARIANCES`: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior";
             "learned" is for a model trained by `learned_variance_loss`.
-        predicts: what the model answers: one of `forward.PREDICTIONS`.
+        predicts: what the model predicts: one of `forward.PREDICTIONS`.
         start: x_T, if it is not to be drawn: what `encode` gave, or a way between two of them.
         times: the times to visit, rising, in 1..T, in the place of ``steps``.
         clip_noise: for "ddim", "reverse_sde" and corrections: whether the noise is computed anew from the clipped x_0, as
@@ -209,7 +209,7 @@ def sample_path(
 
     visited, back = _times(schedule, steps, times), row(SAMPLERS, sampler)
     respaced = forward.respace(schedule, visited)
-    answers = _Answers(model, predicts, variance, clip, clip_noise)
+    denoise = _Denoiser(model, predicts, variance, clip, clip_noise)
 
     where = {"generator": rng, "device": rng.device, "dtype": dtype}
     draw = partial(torch.randn, *shape, **where)
@@ -219,18 +219,18 @@ def sample_path(
     for i in range(len(visited), 0, -1):
         step, z = respaced[i], draw()
         with torch.no_grad(), unchecked():
-            x_0, noise, v = answers(x, visited[i - 1], step)
+            x_0, noise, v = denoise(x, visited[i - 1], step)
             var = row(VARIANCES, variance)(step, v)
             at = Moment(step, step.before, noise, z, var, eta, before)
-            predictor = partial(back.step, x_0=x_0, at=at)
-            score = partial(answers.score, t=visited[i - 2], step=step.before)
-            fresh = [draw() for _ in range(corrections if i > 1 else 0)]
+            predict = partial(back.step, x_0=x_0, at=at)
+            score = partial(denoise.score, t=visited[i - 2], step=step.before)
+            zs = [draw() for _ in range(corrections if i > 1 else 0)]
             size, before = corrector_size * at.step_s.noise_var, (x_0, step)
-            x = langevin.predictor_corrector_step(x, predictor, score, size, fresh)
+            x = langevin.predictor_corrector_step(x, predict, score, size, zs)
         yield x
 
 
-class _Answers:
+class _Denoiser:
     """What a network says of a state: the predicted x_0, the noise that goes with it, and v, if it says one."""
 
     def __init__(
@@ -240,15 +240,15 @@ class _Answers:
         self.clip, self.clip_noise = clip, clip_noise
 
     def __call__(self, x: Array, t: int, step: Step) -> tuple[Array, Array, Array | None]:
-        answer, v = self.model(x, times_like(int(t), x)), None
+        output, v = self.model(x, times_like(int(t), x)), None
         if self.learned:
             if x.ndim < 2:
                 raise ValueError(f"shape must be (batch, channels, ...) for a learned variance, got {tuple(x.shape)}")
-            check_shape("model(x_t, t)", answer, (x.shape[0], 2 * x.shape[1], *x.shape[2:]))
-            answer, v = halves(answer, x.shape[1])
-        check_shape("model(x_t, t)", answer, x.shape)
+            check_shape("model(x_t, t)", output, (x.shape[0], 2 * x.shape[1], *x.shape[2:]))
+            output, v = halves(output, x.shape[1])
+        check_shape("model(x_t, t)", output, x.shape)
         check_steps(self.predicts.x_0, step=step)
-        free = self.predicts.x_0(x, answer, step)
+        free = self.predicts.x_0(x, output, step)
         x_0 = free if self.clip is None else clipped(free, -self.clip, self.clip)
         return x_0, forward.predict_noise(x, x_0 if self.clip_noise else free, step), v
 
@@ -329,7 +329,7 @@ def encode(
         model: the network, as for `sample_path`.
         schedule: the one it was trained with.
         steps: how many times to visit, as `visited_times` has it; all T if neither these nor ``times`` are given.
-        predicts: what the model answers: one of `forward.PREDICTIONS`.
+        predicts: what the model predicts: one of `forward.PREDICTIONS`.
         times: the times to visit, rising, in 1..T, in the place of ``steps``.
 
     Returns:
@@ -339,11 +339,11 @@ def encode(
 
     visited, x = _times(schedule, steps, times), x_0
     respaced = forward.respace(schedule, visited)
-    answers = _Answers(model, predicts, "beta", None, True)
+    denoise = _Denoiser(model, predicts, "beta", None, True)
     with torch.no_grad():
         for i in range(1, len(visited) + 1):
-            asked = max(i - 1, 1)
-            _, noise, _ = answers(x, visited[asked - 1], respaced[asked])
+            seen = max(i - 1, 1)
+            _, noise, _ = denoise(x, visited[seen - 1], respaced[seen])
             step = respaced[i]
             x = posterior.ddim_encode_step(x, noise, step.before, step)
     return x
