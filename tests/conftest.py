@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import types
 from dataclasses import replace
 
 import mpmath
@@ -59,11 +60,12 @@ def run_folder(trained, tmp_path):
 
 
 @pytest.fixture
-def no_loss_figure(monkeypatch):
-    """Runs without `loss.png`: to draw it takes longer than to train for four steps."""
-    from tinyddpm.runs import loop
+def quick_pictures(monkeypatch):
+    """Runs whose samples come in two steps and whose figures are empty files: both take longer than to train."""
+    from tinyddpm.runs import loop, run
 
-    monkeypatch.setattr(loop.plots, "loss", lambda log: b"")
+    monkeypatch.setattr(run, "STEPS", 2)
+    monkeypatch.setattr(loop, "plots", types.SimpleNamespace(loss=lambda log: b"", grid=lambda samples: b""))
 
 
 @pytest.fixture(scope="session")

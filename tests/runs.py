@@ -1,5 +1,6 @@
 """What the tests of the trainer share: tiny runs, whole, interrupted, in processes of their own; models that know the truth."""
 
+import functools
 import itertools
 import math
 import os
@@ -18,13 +19,15 @@ from tinyddpm.train.config import Config
 from tinyddpm.train.trainer import Trainer
 
 
+@functools.cache
 def few_digits():
     """A hundred digits to train on and as many held out: whoever trains for four steps needs no more."""
-    digits = data.digits()
+    digits = data.load("digits")
     return digits._replace(**{name: part[:100] for name, part in zip(digits._fields[:4], digits[:4], strict=True)})
 
 
 data.LOADERS["few_digits"] = few_digits  # also in the processes that tests start
+data.LOADERS["digits"] = functools.cache(data.digits)  # read once
 
 TINY = Config(data="few_digits", steps=4, width=8, batch=8, T=20, device="cpu")
 

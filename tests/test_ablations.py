@@ -22,7 +22,7 @@ from tinyddpm.train.config import Config
 from tinyddpm.train.trainer import Trainer
 from tinyddpm.train.unet import network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 TINY = partial(Config, T=20, width=8, batch=16)
 
@@ -35,7 +35,6 @@ def tiny(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr(judge, "STEPS", 2)
     monkeypatch.setattr(ablations, "Config", TINY)
-    monkeypatch.setattr(loop.plots, "loss", lambda log: b"")
 
 
 def command(folder, *more, steps=2):

@@ -19,7 +19,7 @@ from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY, child, same, stopped_after
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 
 @pytest.mark.parametrize(

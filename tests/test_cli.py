@@ -20,7 +20,7 @@ from tinyddpm.train.config import Config
 
 from .runs import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 
 def test_a_run_is_judged_from_the_command_line(run_folder, quick_judge, capsys):
@@ -61,7 +61,10 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
         assert str(tmp_path / file) in capsys.readouterr().out
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
     assert Image.open(tmp_path / "film.gif").n_frames == 6
-    assert cli.main(["sample", folder, "--n", "2", "--states", "4", "--out", str(tmp_path / "way.png")]) == 0
+    assert (
+        cli.main(["sample", folder, "--n", "2", "--states", "4", "--steps", "20", "--out", str(tmp_path / "way.png")])
+        == 0
+    )
     assert Image.open(tmp_path / "way.png").size == (4 * 50, 2 * 50)
     numbers = np.load(tmp_path / "numbers.npz")
     assert numbers["samples"].shape == (3, 1, 8, 8) and abs(numbers["samples"]).max() <= 1

@@ -18,7 +18,7 @@ from tinyddpm.train import machine
 from .runs import TINY
 from .strategies import seeded
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 
 def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from tinyddpm.train.trainer import Trainer, evaluate
 
 from .runs import TINY, at_a_terminal, same, stopped_after, two_processes
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 
 def test_a_seed_repeats_a_run_bit_for_bit(trained):

@@ -14,7 +14,7 @@ from tinyddpm.train.trainer import Trainer
 
 from .runs import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_loss_figure")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_run_is_loaded_with_its_averaged_weights(trained):
@@ -55,6 +55,7 @@ def test_points_are_learned_and_drawn(tmp_path, capsys):
     assert not (tmp_path / "way.png").exists()
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_learned_variance_need_not_be_used(tmp_path):
     loop.fit(replace(TINY, learned_variance=True, out=tmp_path))
     drawn = [run.load(tmp_path).sample(2, 0, sampler="ancestral", variance=of) for of in train.VARIANCES]
@@ -62,6 +63,7 @@ def test_a_learned_variance_need_not_be_used(tmp_path):
     assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[1], drawn[2])
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_guidance_needs_a_network_that_can_answer_with_a_class_and_without(tmp_path):
     for name, choices in {"none": {"conditional": "nothing"}, "always": {"label_dropout": 0.0}}.items():
         loop.fit(replace(TINY, out=tmp_path / name, **choices))
@@ -71,6 +73,7 @@ def test_guidance_needs_a_network_that_can_answer_with_a_class_and_without(tmp_p
             run.load(tmp_path / name).sample(2, 0, guidance=1.0)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_class_can_be_asked_for(tmp_path):
     """Dark pictures are class 0 and bright ones class 1: what is asked for comes, and more so with guidance."""
     level = np.random.default_rng(0).uniform(0, 0.4, 200) + np.repeat([0.0, 0.6], 100)
@@ -111,6 +114,7 @@ def test_large_pictures_are_drawn_and_measured_few_at_a_time(trained, monkeypatc
     assert trainer.held_out_loss(repeats=2) > 0 and sizes == [6, 6]
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_run_is_sampled_after_its_data_have_gone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.savez("some.npz", images=np.full((9, 8, 8), 0.5))
