@@ -97,12 +97,12 @@ def digits() -> Data:
 
 def split(x: np.ndarray, labels: np.ndarray | None, held_out: float) -> Data:
     """Hold a share out, the same in every run whatever its seed; both parts have every class equally often."""
-    from sklearn.model_selection import train_test_split
-
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out must lie in [0, 1), got {held_out}")
     chosen, rest = np.arange(len(x)), np.arange(0)
     if held_out:
+        from sklearn.model_selection import train_test_split  # here, since it takes long to import
+
         try:
             chosen, rest = train_test_split(chosen, test_size=held_out, stratify=labels, random_state=0)
         except ValueError as problem:
@@ -167,12 +167,12 @@ POINTS = 10_000
 
 def points(name: str) -> Data:
     """Points on a line or in the plane; each coordinate, or the plane as a whole, of variance 1."""
-    from sklearn import datasets
-
     truth = {"ring": mixture.ring(8), "two_classes": mixture.two_classes()}.get(name)
     if truth is not None:
         x = truth.sample(2 * POINTS, np.random.default_rng(0))
     else:
+        from sklearn import datasets  # here, since it takes long to import
+
         makers: dict[str, Callable[..., Any]] = {
             "moons": partial(datasets.make_moons, noise=0.05),
             "rings": partial(datasets.make_circles, noise=0.05, factor=0.5),

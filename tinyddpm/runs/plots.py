@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from .. import forward
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def grid(samples: np.ndarray, columns: int | None = None) -> bytes:
@@ -87,6 +89,8 @@ def _scatter(points: np.ndarray) -> np.ndarray:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure  # here, since it takes long to import
+
     figure = Figure((width, height), dpi=100)
     return figure, figure.subplots()
 
