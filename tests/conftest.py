@@ -41,13 +41,14 @@ def trained(tmp_path_factory):
     """Three short runs: twice the same, and once with another seed. Tests that write into one take a copy."""
     import torch
 
-    from tinyddpm.runs import loop
+    from tinyddpm.runs import loop, run
     from tinyddpm.train import machine
 
     from .runs import TINY
 
     out, before = tmp_path_factory.mktemp("runs"), torch.get_rng_state()
-    with machine.one_thread():
+    with machine.one_thread(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "STEPS", 5)
         reports = [loop.fit(replace(TINY, out=out / str(number), seed=number // 3)) for number in (1, 2, 3)]
     assert torch.equal(torch.get_rng_state(), before)  # what is seeded and drawn globally is put back
     return out, reports
@@ -70,16 +71,23 @@ def quick_pictures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def forked():
-    """Processes that begin with everything imported: a new one would take seconds for that."""
+    """Processes that begin with PyTorch imported: a new one would take seconds for that. scikit-learn is not there."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"{__package__}.runs", "sklearn.datasets", "torch._dynamo", "torch.nn.parallel"])
+    context.set_forkserver_preload([f"{__package__}.runs", "torch._dynamo"])
     return context
 
 
 @pytest.fixture
-def quick_judge(tmp_path, monkeypatch):
-    """A judge that learns for a moment, and is kept where nobody else looks."""
+def quick_judge(tmp_path_factory, monkeypatch):
+    """A judge that learns for a moment, once for all tests of these data, and is kept where nobody else looks."""
     from tinyddpm.runs import judge
 
     monkeypatch.setattr(judge, "STEPS", 12)
+    monkeypatch.setattr(judge, "BATCH", 64)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "quick_judge"))
+
+
+@pytest.fixture
+def new_judge(quick_judge, tmp_path, monkeypatch):
+    """One that nobody has trained yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

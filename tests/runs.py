@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import sys
-import time
+import types
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def few_digits():
 data.LOADERS["few_digits"] = few_digits  # also in the processes that tests start
 data.LOADERS["digits"] = functools.cache(data.digits)  # read once
 
-TINY = Config(data="few_digits", steps=4, width=8, batch=8, T=20, device="cpu")
+TINY = Config(data="few_digits", steps=4, width=8, levels=1, batch=8, T=20, device="cpu")
 
 
 def same(a, b):
@@ -54,11 +54,18 @@ def stopped_after(monkeypatch, steps, config):
             loop.fit(config)
 
 
-def child(config):
+def child(config, killed_at=None):
+    """Train in a process of its own, which may be killed at a certain call or return of a function."""
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
-    loop.LOG_EVERY, draw = 3, Trainer.draw
-    Trainer.draw = lambda trainer: time.sleep(0.01) or draw(trainer)  # so that it can be killed at many a step
+    loop.LOG_EVERY, loop.draw, loop.plots = 3, lambda *_: None, types.SimpleNamespace(loss=lambda log: b"")
+    events = itertools.count(1)
+
+    def counted(*_):
+        if next(events) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(counted if killed_at else None)
     loop.fit(config)
 
 

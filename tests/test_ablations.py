@@ -24,7 +24,7 @@ from tinyddpm.train.unet import network
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
-TINY = partial(Config, T=20, width=8, batch=16)
+TINY = partial(Config, T=20, width=8, levels=1, batch=16)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_without_a_mistake_the_walk_is_the_sampler_and_with_one_it_is_not():
 
 
 def test_each_mistake_in_training_is_made():
-    found, config = data.load("digits"), Config(steps=3, width=8, batch=16)
+    found, config = data.load("digits"), Config(steps=3, width=8, levels=1, batch=16)
     right, loss = mistakes.learn(Mistake("none"), config, found)
     young, same = mistakes.learn(MISTAKES["young"], config, found)
     assert same == loss

@@ -85,13 +85,14 @@ def test_the_network_nearest_in_size_is_taken():
 
 def test_the_speed_is_that_of_the_trainer_s_own_step(monkeypatch):
     steps = []
+    monkeypatch.setattr(benchmark, "BATCH", 32)
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda self, done: (steps.append(self), step(self, done)))
     found = benchmark.speed(OURS, "8x8", "cpu", "float32", 1e-6)
     assert len(steps) == 3 + 2 + 5 and steps[0].steps == 10
-    assert steps[0].config == Config(batch=128, precision="float32", dropout=0.0)
+    assert steps[0].config == Config(batch=32, precision="float32", dropout=0.0)
     assert found["parameters"] == benchmark.ours_size("8x8")
-    per_step = found["gflops"] / found["images_per_second"] * 128
+    per_step = found["gflops"] / found["images_per_second"] * 32
     x_0, t, _, told = steps[0].draw()
     assert per_step == pytest.approx(benchmark.flops(lambda: steps[0].model(x_0, t, *told)) / 1e9)
 
@@ -148,15 +149,15 @@ def test_a_peer_is_drawn_from_with_the_average_and_goes_on_from_where_it_was(stu
 
 
 @pytest.mark.parametrize("name", [OURS, TOLD])
-def test_ours_is_measured_by_its_own_commands(name, quick_judge, tmp_path, monkeypatch):
+def test_ours_is_measured_by_its_own_commands(name, quick_judge, quick_pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "SAMPLES", 40)
     said = []
     monkeypatch.setattr(benchmark, "command", lambda *arguments: said.append((arguments, cli.main(arguments))))
-    found = benchmark.ours(tmp_path, name, 0.2, 3)
+    found = benchmark.ours(tmp_path, name, 0.05, 3)
     assert [(arguments[0], code) for arguments, code in said] == [("train", 0), ("sample", 0)]
-    folder = benchmark.folder_of(tmp_path, name, 0.2, 3)
+    folder = benchmark.folder_of(tmp_path, name, 0.05, 3)
     loaded = run.load(folder)
-    assert loaded.config.seed == 3 and loaded.config.seconds == 0.2
+    assert loaded.config.seed == 3 and loaded.config.seconds == 0.05
     assert len(loaded.counts) == (10 if name == TOLD else data.CLUSTERS)
     digits = data.load("digits")
     assert np.array_equal(data.load(loaded.config.data).train, digits.train)  # and nothing of what is held out

@@ -21,7 +21,7 @@ from .strategies import seeded
 pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 
-def test_the_judge_is_trained_once_and_draws_nothing_from_outside(quick_judge, tmp_path, monkeypatch):
+def test_the_judge_is_trained_once_and_draws_nothing_from_outside(new_judge, tmp_path, monkeypatch):
     found, before = data.load("digits"), torch.get_rng_state()
     threads = []  # it learns with one, so that it is the same on any number of cores
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
@@ -204,7 +204,7 @@ def test_data_that_have_changed_since_are_refused(quick_judge, tmp_path):
     assert judge.judge(tmp_path / "run", n=9, steps=2).bound > 0
 
 
-def test_the_verdict_is_told_before_anything_is_written(trained, quick_judge, tmp_path, monkeypatch, capsys):
+def test_the_verdict_is_told_before_anything_is_written(trained, new_judge, tmp_path, monkeypatch, capsys):
     def full(path, writer):
         raise OSError(f"no room for {path.name}")
 
