@@ -84,6 +84,7 @@ def quick_judge(tmp_path_factory, monkeypatch):
 
     monkeypatch.setattr(judge, "STEPS", 12)
     monkeypatch.setattr(judge, "BATCH", 64)
+    monkeypatch.setattr(judge, "PICTURES", 20)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "quick_judge"))
 
 

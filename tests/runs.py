@@ -54,12 +54,17 @@ def stopped_after(monkeypatch, steps, config):
             loop.fit(config)
 
 
+def draw_nothing():
+    """In a process of its own: it would have to import Matplotlib."""
+    loop.draw, loop.plots = lambda *_: None, types.SimpleNamespace(loss=lambda log: b"")
+
+
 def child(config, killed_at=None):
     """Train in a process of its own, which may be killed at a certain call or return of a function."""
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
-    loop.LOG_EVERY, loop.draw, loop.plots = 3, lambda *_: None, types.SimpleNamespace(loss=lambda log: b"")
-    events = itertools.count(1)
+    draw_nothing()
+    loop.LOG_EVERY, events = 3, itertools.count(1)
 
     def counted(*_):
         if next(events) == killed_at:
@@ -87,6 +92,7 @@ def member(config, rank, port, stop_at, refused):
     """One of two processes, told so by what torchrun sets; the first may be interrupted, or both refuse."""
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no bar
+    draw_nothing()
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in told.items()})
     calls, draw = itertools.count(1), Trainer.draw

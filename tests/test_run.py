@@ -45,7 +45,9 @@ def test_samples_made_in_parts_differ(trained, monkeypatch):
 
 
 def test_points_are_learned_and_drawn(tmp_path, capsys):
-    report = loop.fit(replace(TINY, data="ring", out=tmp_path, steps=200, batch=256, T=100, width=16, lr=5e-3))
+    report = loop.fit(
+        replace(TINY, data="ring", out=tmp_path, steps=200, batch=256, T=100, width=16, lr=5e-3)
+    )
     assert report.held_out_loss < 0.9
     samples = run.load(tmp_path).sample(500, seed=0, steps=50)
     assert samples.shape == (500, 2) and (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
@@ -78,7 +80,7 @@ def test_a_class_can_be_asked_for(tmp_path):
     """Dark pictures are class 0 and bright ones class 1: what is asked for comes, and more so with guidance."""
     level = np.random.default_rng(0).uniform(0, 0.4, 200) + np.repeat([0.0, 0.6], 100)
     np.savez(tmp_path / "a.npz", images=level[:, None, None] * np.ones((1, 4, 4)), labels=np.repeat([0, 1], 100))
-    chosen = {"steps": 150, "batch": 64, "lr": 5e-3, "label_dropout": 0.2}
+    chosen = {"steps": 80, "batch": 32, "lr": 1e-2, "warm_up": 10, "label_dropout": 0.2}
     loop.fit(replace(TINY, data=str(tmp_path / "a.npz"), out=tmp_path / "run", **chosen))
     loaded = run.load(tmp_path / "run")
     assert loaded.counts == (100, 100)
