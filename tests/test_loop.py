@@ -43,6 +43,7 @@ def test_a_run_leaves_whole_files_and_a_report(trained):
         "loss.png",
         "report.json",
     }
+    assert all((out / "1" / name).read_bytes().startswith(b"\x89PNG") for name in ("samples.png", "loss.png"))
     assert json.loads((out / "1" / "report.json").read_text()) == vars(report)
     raw = [value for name, value in checkpoint.read(out / "1" / checkpoint.LAST)[0].items() if name.startswith("raw.")]
     assert report.parameters == sum(value.numel() for value in raw)

@@ -45,9 +45,7 @@ def test_samples_made_in_parts_differ(trained, monkeypatch):
 
 
 def test_points_are_learned_and_drawn(tmp_path, capsys):
-    report = loop.fit(
-        replace(TINY, data="ring", out=tmp_path, steps=200, batch=256, T=100, width=16, lr=5e-3)
-    )
+    report = loop.fit(replace(TINY, data="ring", out=tmp_path, steps=200, batch=256, T=100, width=16, lr=5e-3))
     assert report.held_out_loss < 0.9
     samples = run.load(tmp_path).sample(500, seed=0, steps=50)
     assert samples.shape == (500, 2) and (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
