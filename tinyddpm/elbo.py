@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy import integrate, special
+from scipy import special
 
 from . import forward, posterior
 from .arrays import (
@@ -728,6 +728,7 @@ def diffusion_loss_continuous(square_error: Callable[[float], float], snr_min: f
 
     The code integrates over the logarithm of the ratio, in which schedules move evenly.
     """
+    from scipy import integrate  # here, since it takes long to import
 
     def height(log_ratio: float) -> float:
         return math.exp(log_ratio) * square_error(math.exp(log_ratio)) / 2
