@@ -14,10 +14,16 @@ pytest_plugins = ["pytester"]  # for the tests of the checker
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
-    "repeatable", max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=SLOW
+    "repeatable", max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=SLOW
 )
 settings.register_profile("explore", max_examples=2000, deadline=None, suppress_health_check=SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_configure(config):
+    """With xdist, a worker that has nothing left takes tests from the other, so that both end together."""
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "worksteal"
 
 
 @pytest.fixture(scope="module")

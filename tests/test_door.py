@@ -200,11 +200,16 @@ ALGEBRA = [
 ]
 
 
+def fitting(schedule, argument):
+    """Steps of a schedule, first, last and between, that an argument admits."""
+    times = sorted({1, 2, 3, (schedule.T + 1) // 2, schedule.T - 1, schedule.T} & {*range(1, schedule.T + 1)})
+    return [step for step in map(schedule.__getitem__, times) if all(step[i] > 0 for i, _ in argument.fields)]
+
+
 def drawn(data, argument, count, schedule):
     """So many values of an argument: numbers of its domain, its ends among them, or steps at times, t = 1 among them."""
     if argument.kind == "step":
-        fields = [i for i, _ in argument.fields]
-        fits = [step for step in schedule if all(step[i] > 0 for i in fields)]
+        fits = fitting(schedule, argument)
         picked = data.draw(st.lists(st.integers(0, len(fits) - 1), min_size=count, max_size=count))
         return [fits[i] for i in picked]
     low, high = max(argument.domain.low, -5.0), min(argument.domain.high, 5.0)
@@ -229,7 +234,7 @@ def test_arrays_and_tensors_are_the_numbers(name, data):
     """Each element of a batch is what the number alone gives, at t = 1, beta = 1 and at the ends of every domain too."""
     known, count, schedule = find(name), 3, data.draw(edged_schedules())
     required = [a for a in known.arguments if default(known, a) is inspect.Parameter.empty]
-    if any(a.kind == "step" and not any(all(s[i] > 0 for i, _ in a.fields) for s in schedule) for a in required):
+    if not all(fitting(schedule, a) for a in required if a.kind == "step"):
         return
     columns = {a.name: drawn(data, a, count, schedule) for a in required if a.kind in ("number", "pixels", "step")}
     fixed = {name: value for name, value in examples(known).items() if name not in columns}

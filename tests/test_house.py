@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
@@ -47,8 +48,13 @@ def name_of(file):
 FILES = {name_of(file): file for file in HOME.rglob("*.py") if "tests" not in file.relative_to(HOME).parts}
 
 
+@cache
 def imports(name):
     """What a module imports: the names, each with whether it does so as soon as it is imported itself."""
+    return [*_imports(name)]
+
+
+def _imports(name):
     file = FILES[name]
     package, tree = name if file.stem == "__init__" else name.rpartition(".")[0], ast.parse(file.read_text("utf-8"))
     later = {
@@ -70,16 +76,16 @@ def imports(name):
         yield from ((imported, id(node) not in later) for imported in names)
 
 
-IMPORTS = {name: [*imports(name)] for name in FILES}
-
-
 def room(name):
     """The file or folder of the package that a module is in; none for other packages and for the package itself."""
     package, _, rest = name.partition(".")
     return rest.partition(".")[0] if package == HOME.name else ""
 
 
-ROOMS = {(room(name), room(other)) for name in FILES for other, _ in IMPORTS[name] if room(name) and room(other)}
+@cache
+def rooms():
+    """The pairs of rooms of which the first imports the second."""
+    return {(room(name), room(other)) for name in FILES for other, _ in imports(name) if room(name) and room(other)}
 
 
 def before():
@@ -91,11 +97,11 @@ def before():
 
 
 def test_the_reader_of_imports_sees_what_is_there():
-    assert ("tinyddpm.train.metrics", True) in IMPORTS["tinyddpm.train"]
-    assert ("tinyddpm.train.machine", False) in IMPORTS["tinyddpm.cli"]
-    assert ("tinyddpm.equation", True) in IMPORTS["tinyddpm"]
-    assert ("torch", False) in IMPORTS["tinyddpm.arrays"] and ("numpy", True) in IMPORTS["tinyddpm.elbo"]
-    assert {("experiments", "train"), ("langevin", "forward"), ("__main__", "cli")} <= ROOMS
+    assert ("tinyddpm.train.metrics", True) in imports("tinyddpm.train")
+    assert ("tinyddpm.train.machine", False) in imports("tinyddpm.cli")
+    assert ("tinyddpm.equation", True) in imports("tinyddpm")
+    assert ("torch", False) in imports("tinyddpm.arrays") and ("numpy", True) in imports("tinyddpm.elbo")
+    assert {("experiments", "train"), ("langevin", "forward"), ("__main__", "cli")} <= rooms()
 
 
 def test_chapter_6_is_short():
@@ -105,28 +111,28 @@ def test_chapter_6_is_short():
 
 @pytest.mark.parametrize("name", sorted(name for name in FILES if room(name) == "train"))
 def test_chapter_6_knows_nothing_of_a_run_as_a_process_and_a_folder(name):
-    used = {other for other, _ in IMPORTS[name]}
+    used = {other for other, _ in imports(name)}
     assert not ({room(other) for other in used} | {other.partition(".")[0] for other in used}) & PROCESS
 
 
 def test_nobody_imports_in_a_circle():
     TopologicalSorter(
-        {name: {other for other, first in IMPORTS[name] if first} & FILES.keys() for name in FILES}
+        {name: {other for other, first in imports(name) if first} & FILES.keys() for name in FILES}
     ).prepare()
 
 
 def test_nobody_imports_upwards():
-    assert not {(user, used) for user, used in ROOMS if (user, used) in before() or (user in GROUND and user != used)}
+    assert not {(user, used) for user, used in rooms() if (user, used) in before() or (user in GROUND and user != used)}
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_these_are_imported_by_nobody_else(name):
-    assert {user for user, used in ROOMS if used == name} <= {*ALONE[name]}
+    assert {user for user, used in rooms() if used == name} <= {*ALONE[name]}
 
 
 def test_a_chapter_knows_nothing_of_who_checks_or_shows_it():
     for name in (name for name in FILES if room(name) in (*CHAPTERS, "mixture")):
-        known = {other for other, _ in IMPORTS[name]}
+        known = {other for other, _ in imports(name)}
         assert not (known | {other.partition(".")[0] for other in known}) & UNKNOWN, name
 
 
