@@ -1,6 +1,7 @@
 """Chapter 1: the forward process, against quantiles, characteristic functions, rotations and fifty digits."""
 
 import math
+from functools import cache
 
 import mpmath
 import numpy as np
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("fifty_digits")
 # The schedules, at fifty digits. -------------------------------------------------------------------------------------
 
 
+@cache
 def exact_betas(name, T):
     """The betas of a named schedule by their definition, at fifty digits."""
     one, first, last = mpmath.mpf(1), *map(mpmath.mpf, {"scaled_linear": (0.00085, 0.012)}.get(name, (1e-4, 0.02)))
