@@ -156,6 +156,15 @@ def test_a_file_without_the_equation_is_not_imported(pytester):
             def test_hidden():
                 pass
         """,
+        test_concerned="""
+            import pytest
+
+            @pytest.mark.parametrize("name", [
+                pytest.param(name, marks=pytest.mark.concerns(f"forward.{name}")) for name in ("snr", "log_snr")
+            ])
+            def test_concerned(name):
+                pass
+        """,
         test_renamed="""
             from tinyddpm import forward as f
             from tinyddpm.checker import checks
@@ -166,7 +175,7 @@ def test_a_file_without_the_equation_is_not_imported(pytester):
         """,
     )
     result, _ = run(pytester, GOOD, "--equation", "forward.log_snr")
-    result.assert_outcomes(passed=3, deselected=2)
+    result.assert_outcomes(passed=4, deselected=3)
 
 
 def test_a_failed_check_is_a_failed_equation(pytester):

@@ -159,14 +159,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(keeper, f"{PROPERTY}.ledger")
 
 
+MARKS = ("checks", "concerns", "proves")
+"""The marks that name equations."""
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With `--equation`, do not even import a file whose checks are all of other equations: that takes the time."""
     wanted = set(config.getoption("equation"))
     if not wanted or collection_path.suffix != ".py":
         return None
-    tree = [*ast.walk(ast.parse(collection_path.read_text("utf-8")))]
-    if any(isinstance(n, ast.Attribute) and n.attr in ("proves", "checks") and _is_mark(n) for n in tree):
-        return None  # which equations it concerns, it says when it runs
+    text = collection_path.read_text("utf-8")
+    if not any(mark in text for mark in MARKS):
+        return True
+    tree = [*ast.walk(ast.parse(text))]
+    if any(isinstance(n, ast.Attribute) and n.attr in MARKS and _is_mark(n) for n in tree):
+        return None  # which equations it is about, it says when it runs
     calls = [d for n in tree for d in getattr(n, "decorator_list", ()) if isinstance(d, ast.Call)]
     said = [ast.unparse(a) for call in calls if ast.unparse(call.func).endswith("checks") for a in call.args]
     meant = [{name for name in registry if f".{name}".endswith(f".{words}")} for words in said]
@@ -206,7 +213,7 @@ def _marked(item: pytest.Item, kind: str) -> list[str]:
 
 
 def _names(item: pytest.Item) -> set[str]:
-    about = (name for kind in ("checks", "concerns", "proves") for name in _marked(item, kind))
+    about = (name for kind in MARKS for name in _marked(item, kind))
     return {*about, *_marked(item, "unproved")[:1]}
 
 
