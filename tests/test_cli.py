@@ -319,6 +319,7 @@ def test_check_passes_its_arguments_to_pytest(monkeypatch, capsys):
     monkeypatch.setattr(pytest, "main", lambda arguments: asked.append(arguments) or 1)
     assert cli.main(["check", "-k", "mean", "--equation", "posterior.mean"]) == 1
     assert asked[0][-4:] == ["-k", "mean", "--equation", "posterior.mean"] and "tinyddpm.checker" in asked[0]
+    assert not any("ignore" in argument for argument in asked[0])  # or the run would be partial, and could miss checks
     monkeypatch.setattr(cli, "find_spec", lambda name: None)
     assert cli.main(["check"]) == 2
     assert 'pip install "tinyddpm[test]"' in capsys.readouterr().err

@@ -261,7 +261,7 @@ def check(arguments: list[str]) -> int:
 
     # The settings and the conftest.py of a project around the package are not for these tests.
     alone = ["-c", os.devnull, f"--rootdir={tests.parent}", f"--confcutdir={tests}", "-W", "error::RuntimeWarning"]
-    options = [f"--ignore={tests / 'site'}", "-p", "tinyddpm.checker", "-p", "no:cacheprovider"]
+    options = ["-p", "tinyddpm.checker", "-p", "no:cacheprovider"]
     return int(pytest.main([str(tests), *alone, *options, *arguments]))
 
 
