@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyddpm import forward, langevin, posterior, train
+from tinyddpm import equations, forward, langevin, posterior, train
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule, Step
 from tinyddpm.mixture import Mixture
@@ -698,6 +698,22 @@ def test_no_digits_are_lost_in_float32_and_nothing_overflows_in_bfloat16(visits,
             for name, weights in weights_of_ours(schedule, i, torch.float64):
                 exact = torch.tensor([*map(float, expected[name])], dtype=torch.float64)
                 assert_equal(weights, exact, rtol=1e-14)
+
+
+OF_A_PAIR = [known for known in equations() if {"step", "step_s"} <= {argument.name for argument in known.arguments}]
+
+
+@pytest.mark.parametrize(
+    "known", [pytest.param(known, id=known.name, marks=pytest.mark.concerns(known.name)) for known in OF_A_PAIR]
+)
+def test_a_step_that_is_led_to_counts_by_where_it_is(known):
+    """It may be one of the schedule or a jump from x_0, which has other betas: both are at the same alpha_bar."""
+    schedule, numbers = forward.linear(9, 0.1, 0.4), iter((0.4, -1.1, 0.7, 0.3))
+    steps = {"step_u": schedule[8], "step": schedule[6], "step_s": schedule[3], "eta": 0.5}
+    given = {
+        argument.name: steps[argument.name] if argument.name in steps else next(numbers) for argument in known.arguments
+    }
+    assert_equal(known.function(**given), known.function(**{**given, "step_s": schedule[3].whole}), rtol=1e-13)
 
 
 def test_a_time_is_after_another_where_only_one_of_their_shares_tells():
