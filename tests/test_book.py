@@ -99,7 +99,7 @@ def test_the_tables_of_chapter_6_are_those_that_were_measured():
     from tinyddpm.experiments import ablations, benchmark  # with torch, which the proofs do without
     from tinyddpm.experiments.tables import renewed
 
-    text, tables = (DOCS / "train.md").read_text("utf-8"), {}
+    text, tables = "".join((DOCS / page).read_text("utf-8") for page in ("train.md", "experiments.md")), {}
     for command in (ablations, benchmark):
         folder = DOCS / "assets" / command.__name__.rpartition(".")[2]
         if (folder / command.RESULTS).is_file():

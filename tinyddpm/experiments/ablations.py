@@ -2,7 +2,7 @@
 
     python -m tinyddpm.experiments.ablations --workers 2
     python -m tinyddpm.experiments.ablations --part mistakes
-    python -m tinyddpm.experiments.ablations --part tables --page docs/train.md
+    python -m tinyddpm.experiments.ablations --part tables --page docs/experiments.md
 
 Every network is trained for the same number of steps, so that no result depends on how busy the machine was. A result
 is written down as soon as it is there, and not computed again: the command can be stopped at any time, and repeated.
