@@ -1,8 +1,10 @@
 """The book against itself: formula and code, numbers and sources, pages and what they print."""
 
+import ast
 import contextlib
 import io
 import json
+import math
 import re
 from pathlib import Path
 
@@ -60,15 +62,178 @@ def test_numbers_run_in_reading_order(chapter):
 SNIPPET = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 
 
+def snippets(page):
+    """The Python blocks of a page, each with the text block under it."""
+    return SNIPPET.findall(page.read_text("utf-8"))
+
+
+def run(code, page, names):
+    """What a snippet prints where the snippets before it have left these names."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, page.name, "exec"), names)
+    return printed.getvalue()
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
 def test_what_a_page_runs_prints_what_the_page_says(page):
     """The Python blocks of a page, run one after the other as a reader would, each against the text block under it."""
     names = {}
-    for code, expected in SNIPPET.findall(page.read_text("utf-8")):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, page.name, "exec"), names)
-        assert printed.getvalue() == expected, f"{page.name}:\n{code}"
+    for code, expected in snippets(page):
+        assert run(code, page, names) == expected, f"{page.name}:\n{code}"
+
+
+# Whether what a page prints has converged. ---------------------------------------------------------------------------
+# A line that ends in "# converged" has a number of points, samples or steps, or a width, that is large or small enough.
+# A line that ends in "# fixed" has a seed or points that are meant as they are: what is printed is said of them alone.
+
+CONVERGED, FIXED = re.compile(r"#.*\bconverged\b"), re.compile(r"#.*\bfixed\b")
+NUMBER = re.compile(r"(?<![\w.])\d[\d_]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.])")
+SEED = re.compile(r"((?:default_rng|manual_seed)\()(\d+)(?=\))")
+DRAWS = re.compile(r"default_rng\(|Generator\(|manual_seed\(")
+GRID = re.compile(r"(?:linspace|geomspace|logspace|mgrid|gauss)\b|arange\(.*\) *\+ *0\.5")
+MEASURED = re.compile(r"(?P<value>[-+]?\d[\d.]*(?:e[-+]?\d+)?)(?: ± (?P<error>[\d.]+(?:e[-+]?\d+)?))?")
+
+
+def finer(line):
+    """A marked line with its largest number doubled, or halved where it is a width."""
+    code, comment = line[: (at := CONVERGED.search(line).start())], line[at:]
+    largest = max(NUMBER.findall(code), key=float, default=None)
+    assert largest, f"what has converged must be a number on its line:\n{line}"
+    value = 2 * int(largest.replace("_", "")) if float(largest) >= 1 else float(largest) / 2
+    return NUMBER.sub(lambda number: str(value) if number[0] == largest else number[0], code) + comment
+
+
+def with_more(code):
+    """A snippet with twice the points and samples where it says that they are enough, and with other seeds."""
+    lines = (finer(line) if CONVERGED.search(line) else line for line in code.splitlines())
+    return "\n".join(
+        line if FIXED.search(line) else SEED.sub(lambda seed: f"{seed[1]}{int(seed[2]) + 1}", line) for line in lines
+    )
+
+
+def agree(printed, again):
+    """Whether two outputs are the same, to the digits printed; or to four standard errors where "± error" follows."""
+    words, others = (MEASURED.sub(lambda number: "0 ±" if number["error"] else "0", text) for text in (printed, again))
+    if words.split() != others.split():
+        return False
+    for one, two in zip(MEASURED.finditer(printed), MEASURED.finditer(again), strict=True):
+        if one["error"]:
+            last = 10.0 ** -len(one["value"].partition(".")[2])  # a unit of the last digit
+            near = 4 * math.hypot(float(one["error"]), float(two["error"])) + last
+            if abs(float(one["value"]) - float(two["value"])) > near:
+                return False
+        elif one["value"] != two["value"]:
+            return False
+    return True
+
+
+def unmarked(code, printed):
+    """The lines of a snippet that draw at random or lay a grid, where nothing says that it has converged."""
+    if CONVERGED.search(code):
+        return []
+    drawn = [] if "±" in printed else [DRAWS]
+    lines = [line for line in code.splitlines() if not FIXED.search(line)]
+    return [line for line in lines if any(kind.search(line) for kind in [GRID, *drawn])]
+
+
+def own_and_free(code):
+    """The names that a snippet defines, and those that it takes from the snippets before it."""
+    nodes = list(ast.walk(ast.parse(code)))
+    loaded = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    stored |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return stored, loaded - stored - arguments
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_what_a_page_prints_has_converged(page):
+    """With twice the points, half the width, twice the samples and other seeds every digit is the same, or within its
+    error. Only such snippets run again, and those that use what they define."""
+    forgotten = [line for code, printed in snippets(page) for line in unmarked(code, printed)]
+    assert not forgotten, "\n".join([f'{page.name}: "# converged", "# fixed" or "± error" is missing:', *forgotten])
+    changed, names, again = set(), {}, {}
+    for code, expected in snippets(page):
+        more, (own, free) = with_more(code), own_and_free(code)
+        before = dict(names)
+        run(code, page, names)
+        if more.split() != code.split() or free & changed:
+            twin = before | {name: again[name] for name in changed}
+            printed = run(more, page, twin)
+            assert agree(expected, printed), f"{page.name} has not converged:\n{more}\n\n{expected}\n{printed}"
+            again, changed = twin, changed | own & set(twin)
+        else:
+            changed -= own
+
+
+@pytest.mark.parametrize(
+    ("line", "doubled"),
+    [
+        ("points = 6_001  # converged", "points = 12002  # converged"),
+        ("h = 1e-4  # has converged", "h = 5e-05  # has converged"),
+        ("x = np.linspace(-3, 3, 801)[:, None]  # converged", "x = np.linspace(-3, 3, 1602)[:, None]  # converged"),
+        ("u = (np.arange(50) + 0.5) / 50  # converged", "u = (np.arange(100) + 0.5) / 100  # converged"),
+        ("x2 = rng.normal(0, 2.5, (4, 90))  # converged", "x2 = rng.normal(0, 2.5, (4, 180))  # converged"),
+        ("rng = np.random.default_rng(0)", "rng = np.random.default_rng(1)"),
+        ("rng = torch.Generator().manual_seed(7)  # fixed", "rng = torch.Generator().manual_seed(7)  # fixed"),
+        ("x = np.linspace(-1, 1, 5)", "x = np.linspace(-1, 1, 5)"),
+    ],
+)
+def test_what_has_converged_is_doubled_or_halved(line, doubled):
+    assert with_more(line) == doubled
+
+
+@pytest.mark.parametrize(
+    ("printed", "again", "same"),
+    [
+        ("mean 0.503", "mean 0.503", True),
+        ("mean 0.503", "mean 0.504", False),
+        ("mean 0.503", "var 0.503", False),
+        ("mean 0.503 ± 0.010", "mean 0.551 ± 0.007", True),
+        ("mean 0.503 ± 0.010", "mean 0.556 ± 0.007", False),
+        ("mean -1.2e-03 ± 1e-04", "mean -1.1e-03 ± 1e-04", True),
+        ("mean 0.503 ± 0.010", "mean 0.503", False),
+        ("mean 0.687 ± 0.000, all of 3", "mean 0.688 ± 0.000, all of 3", True),
+        ("mean 0.687 ± 0.000, all of 3", "mean 0.687 ± 0.000, all of 4", False),
+        ("[1.05 2]", "[1.05  2]", True),
+        ("[1.05 2]", "[1.05 2 3]", False),
+    ],
+)
+def test_what_is_printed_again_agrees_or_not(printed, again, same):
+    assert agree(printed, again) == same
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "lines"),
+    [
+        ("x = np.linspace(0, 1, 9)\nprint(x.sum())", "4.5", 1),
+        ("x = np.linspace(0, 1, 9)  # converged\nprint(x.mean())", "0.5", 0),
+        ("x = np.linspace(0, 1, 9)  # fixed\nprint(x.sum())", "4.5", 0),
+        ("rng = np.random.default_rng(0)\nprint(rng.normal())", "0.1", 1),
+        ("rng = np.random.default_rng(0)\nx = rng.normal(size=9)\nprint(x.mean(), x.std() / 3)", "0.1 ± 0.3", 0),
+        ("rng = np.random.default_rng(0)\nx = np.linspace(0, 1, 9)\nprint(x.mean())", "0.5 ± 0.1", 1),
+        ("u = (np.arange(9) + 0.5) / 9", "", 1),
+        ("print(1 + 1)", "2", 0),
+    ],
+)
+def test_a_grid_or_a_draw_without_a_mark_is_seen(code, printed, lines):
+    assert len(unmarked(code, printed)) == lines
+
+
+def test_a_sum_that_has_not_converged_is_caught(tmp_path):
+    """Also where a later snippet prints what an earlier one computed."""
+    page = tmp_path / "page.md"
+    for points, right in ((3, False), (1000, True)):
+        grid = f"import numpy as np\nx = np.linspace(0, 1, {points})  # converged\n"
+        end = "print(f'{np.trapezoid(x**2, x):.2f}')\n"
+        value = {3: "0.38", 1000: "0.33"}[points]
+        for parts in ([grid + end], [grid, end]):
+            texts = [""] * (len(parts) - 1) + [f"\n```text\n{value}\n```\n"]
+            page.write_text("".join(f"```python\n{a}```\n{b}\n" for a, b in zip(parts, texts, strict=True)), "utf-8")
+            test_what_a_page_runs_prints_what_the_page_says(page)
+            with contextlib.nullcontext() if right else pytest.raises(AssertionError, match="has not converged"):
+                test_what_a_page_prints_has_converged(page)
 
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
