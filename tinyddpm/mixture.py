@@ -277,8 +277,11 @@ class Mixture:
         r"""The peaks of the density: climb from every mean, and count as one what no valley divides.
 
         A round of the climb is $x \leftarrow \sum_k r_k m_k / v_k \big/ \sum_k r_k / v_k$, which solves score = 0 for fixed
-        responsibilities and never goes down. There can be peaks that no mean leads to: a wide bump between two narrow
-        peaks that stand on its means.
+        responsibilities and never goes down. A peak that no mean leads to, such as a wide bump between two narrow peaks
+        that stand on its means, is found on a line. There every peak lies within a standard deviation of some mean:
+        farther from all means the density curves upwards. So the climb also starts wherever the score changes from
+        plus to minus between points 1/32 of a standard deviation apart. In the plane and beyond only the means are
+        climbed from, and a peak may be missed: the centre of a triangle of three components can be one.
 
         Returns:
             Shape (number of peaks, d), for a mixture without batch dimensions.
@@ -287,6 +290,10 @@ class Mixture:
         if means.ndim != 2:
             raise ValueError(f"only one mixture can be searched at a time, this is a batch of {means.shape[:-2]}")
         x = means
+        if means.shape[-1] == 1:
+            line = np.unique(means + np.sqrt(variances)[:, None] * np.linspace(-1, 1, 65))[:, None]
+            rising = self.score(line)[:, 0] > 0
+            x = np.concatenate([means, line[:-1][rising[:-1] & ~rising[1:]]])
         for _ in range(1000):
             with unchecked():
                 pull = self.responsibilities(x) / variances
