@@ -161,7 +161,7 @@ def test_what_a_page_prints_has_converged(page):
         if more.split() != code.split() or free & changed:
             twin = before | {name: again[name] for name in changed}
             printed = run(more, page, twin)
-            assert agree(expected, printed), f"{page.name} has not converged:\n{more}\n\n{expected}\n{printed}"
+            assert agree(expected, printed), f"{page.name} has not converged:\n{more[:400]}...\n\n{expected}\n{printed}"
             again, changed = twin, changed | own & set(twin)
         else:
             changed -= own

@@ -377,7 +377,7 @@ def tweedie(x_t: Array, score: Array, step: Step) -> Array:
 
 
 @equation(
-    "Song & Ermon 2019, Alg. 1",
+    "Song & Ermon 2019, annealed Langevin dynamics",
     derived_from=[langevin, denoising_score_matching],
     where={"score_field": "(x, var) -> x", "step_size": "scalar [0, inf)"},
     require={"variances must fall": "variances[1:] < variances[:-1]"},
@@ -580,7 +580,7 @@ def euler_maruyama(
 
 
 @equation(
-    "Karras et al. 2022, Alg. 1",
+    "Karras et al. 2022, Alg. 1 without its last step",
     derived_from=[euler_maruyama_step],
     require=MONOTONE,
     shapes="x (..., d), times (n+1)",
@@ -641,6 +641,33 @@ def integrate(drift_field: Drift, x: Array, times: Array, tolerance: float | Non
     return convert(solved.y.T.reshape(len(when), *x.shape), like=x)
 
 
+def next_distribution(shares: np.ndarray, grid: np.ndarray, mean: np.ndarray, var: float) -> np.ndarray:
+    r"""The distribution after a step $x' = m(x) + \sqrt{v}\,z$ on a line, without samples.
+
+    The step makes of the density p the density $\int \mathcal N(x';\ m(x), v)\,p(x)\,dx$. Here the share of each grid
+    point goes to m(x), split over the three nearest points so that its mean and variance are right, and is then spread by
+    the noise, which is a product of Fourier transforms. It is as good as the grid is fine; halve the width and see. By
+    rounding, and where the noise is narrower than the grid, a share can come out below 0.
+
+    Args:
+        shares: the probability of each grid point, shape (n,), summing to 1.
+        grid: evenly spaced points, shape (n,), so far out that nothing reaches an end: the ends are joined.
+        mean: m at the grid points, shape (n,).
+        var: v, the variance of the noise, at least 0.
+
+    Returns:
+        The probability of each grid point after the step, shape (n,).
+    """
+    n, width = len(grid), grid[1] - grid[0]
+    place = (mean - grid[0]) / width
+    near = np.rint(place).astype(int)
+    off = place - near
+    parts = (-1, (off**2 - off) / 2), (0, 1 - off**2), (1, (off**2 + off) / 2)  # of mean `off` and variance 0
+    moved = sum(np.bincount((near + k) % n, part * shares, n) for k, part in parts)
+    frequency = 2 * np.pi * np.fft.rfftfreq(n, width)
+    return np.fft.irfft(np.fft.rfft(moved) * np.exp(-var * frequency**2 / 2), n)
+
+
 @equation(
     "Song et al. 2021, Alg. 1",
     derived_from=[reverse_drift, langevin_step, posterior.ancestral_step],
@@ -686,7 +713,7 @@ def probability_flow_log_prob(
     probe: Array | None = None,
     tolerance: float | None = None,
 ) -> Array:
-    r"""The exact log-density of data: follow the flow to the noise, and count how it spreads on the way.
+    r"""The log-density of data: follow the flow to the noise, and count how it spreads on the way.
 
     $$
     \log p_0(x_0) = \log p_T(x_T) + \int_0^T \nabla \cdot \bar f(x_\tau, \tau)\,d\tau
