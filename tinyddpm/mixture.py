@@ -312,12 +312,15 @@ class Mixture:
         return bool(np.min(self.log_prob(low + way * (high - low))) < self.log_prob(low) - 1e-12)
 
     def merge_time(self, schedule: Schedule) -> int | None:
-        """The first t at which the diffused mixture has a single peak; None if it has several to the end."""
+        """The first t at which `modes` finds a single peak in the diffused mixture; None if it finds several to the end.
+
+        In more than one dimension noise can make a new peak. Then it is a t at which several become one.
+        """
 
         def merged(t: int) -> bool:
             return len((self.diffuse(schedule[t]) if t else self).modes()) == 1
 
-        # More noise never makes a new peak in one dimension, so the first t with a single one can be bisected.
+        # More noise never makes a new peak on a line, so the first t with a single one can be bisected.
         first = bisect.bisect_left(range(schedule.T + 1), True, key=merged)
         return first if first <= schedule.T else None
 
