@@ -10,7 +10,7 @@ import sympy
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy import integrate, optimize, stats
+from scipy import integrate, linalg, optimize, stats
 
 from tinyddpm import forward, langevin, mixture, posterior, train
 from tinyddpm.checker import assert_equal, checks
@@ -857,6 +857,99 @@ def test_a_library_follows_the_flow_to_its_tolerance():
         assert_equal(path[0], kind(x))
         assert_equal(path[1], kind(transported(CLASSES, x, 3.0, 1.0)), rtol=1e-8, atol=1e-8)
         assert_equal(path[2], kind(transported(CLASSES, x, 3.0, 0.01)), rtol=1e-8, atol=1e-8)
+
+
+def grid_of(n, end):
+    x = np.linspace(-end, end, n, endpoint=False)
+    return x, float(x[1] - x[0])
+
+
+def test_a_distribution_on_a_grid_moves_as_the_integral_says():
+    """One step that bends the line, against quadrature of N(y; m(x), v) p(x) over x."""
+    x, width = grid_of(2048, 8)
+    mean = x + 0.4 * np.sin(2 * x)
+    p = np.exp(SMOOTH.log_prob(x[:, None]))
+    found = langevin.next_distribution(p * width, x, mean, 0.05)
+    fine, close = grid_of(20_000, 8)
+    weight = np.exp(SMOOTH.log_prob(fine[:, None])) * close
+    places = slice(600, 1500, 60)
+    expected = stats.norm.pdf(x[places, None], fine + 0.4 * np.sin(2 * fine), math.sqrt(0.05)) @ weight
+    np.testing.assert_allclose(found[places] / width, expected, atol=1e-5)
+    assert_equal(float(found.sum()), float(p.sum() * width))
+
+
+def test_a_gaussian_on_a_grid_stays_the_gaussian_that_ten_steps_make_of_it():
+    """The reverse diffusion on N(0, 1.5): each step is linear, so that the variance goes from V to a^2 V + b^2."""
+    data, (x, width), exact = Mixture([1.0], [[0.0]], [1.5]), grid_of(1024, 12), 1.0
+    p = stats.norm.pdf(x) * width
+    for start, end in itertools.pairwise(times_back(10)[:-1]):
+        s, e = clock(start), clock(end)
+        pull = float(at(data, start).score(np.ones(1))[0])
+        kept, fresh = (langevin.reverse_sde_step(y, pull * y, z, s, e) for y, z in ((1.0, 0.0), (0.0, 1.0)))
+        exact = kept**2 * exact + fresh**2
+        p = langevin.next_distribution(p, x, kept * x, fresh**2)
+    assert float(p @ x**2) == pytest.approx(exact, rel=1e-9)
+    np.testing.assert_allclose(p / width, stats.norm.pdf(x, scale=math.sqrt(exact)), atol=2e-6)
+
+
+def test_a_step_of_0_changes_nothing_and_a_shift_by_the_grid_shifts():
+    x, width = grid_of(64, 4)
+    p = np.random.default_rng(0).dirichlet(np.ones(64))
+    assert_equal(langevin.next_distribution(p, x, x, 0.0), p, atol=1e-15)
+    assert_equal(langevin.next_distribution(p, x, x + 3 * width, 0.0), np.roll(p, 3), atol=1e-15)
+
+
+# How fast. -----------------------------------------------------------------------------------------------------------
+
+
+@checks(langevin.fokker_planck, langevin.explicit_score_matching)
+def test_the_divergence_to_the_target_falls_by_the_explicit_loss():
+    """The chain is at any other mixture in the plane. Its change is that of Fokker and Planck, under the score and a wrong one."""
+    chain = Mixture([0.6, 0.4], [[0.5, 0.1], [-0.7, -0.2]], [0.4, 0.6])
+    axis = np.linspace(-7, 7, 141)
+    x = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    weight = np.exp(chain.log_prob(x)) * (axis[1] - axis[0]) ** 2
+    own, target, ratio = chain.score(x), PLANE.score(x), chain.log_prob(x) - PLANE.log_prob(x)
+
+    def change(field):
+        spread = langevin.divergence(lambda y: field(y) / 2, x), langevin.divergence(chain.score, x)
+        rate = langevin.fokker_planck(field(x) / 2, 1.0, own, *spread)
+        assert abs(weight @ rate) < 1e-12
+        return float(weight @ (rate * ratio))
+
+    far = float(weight @ langevin.explicit_score_matching(target, own))
+    assert_equal(change(PLANE.score), -far)
+    for size in (0.1, 1.0, 3.0):
+
+        def wrong(y, size=size):
+            return PLANE.score(y) + size * (y @ MATRIX.T if isinstance(y, np.ndarray) else y @ torch.tensor(MATRIX.T))
+
+        off = float(weight @ langevin.explicit_score_matching(wrong(x), target))
+        assert change(wrong) <= -(far - off) / 2 + 1e-12
+    assert change(wrong) > -far  # a wrong score is felt
+
+
+def test_the_mean_time_to_cross_by_solving_for_it():
+    """(T' s + T'') / 2 = -1 as a linear system on a grid, where nobody leaves on the left and T is 0 at the right peak;
+    and the double integral that chapter 5 derives from it."""
+    data = Mixture([0.2, 0.8], [[-1.0], [1.0]], [0.15, 0.15])
+
+    def by_integrals(data, a, b):
+        return 2 * integrate.quad(lambda y: cdf(data, y) / math.exp(data.log_prob(np.array([y]))[()]), a, b)[0]
+
+    for mirror in (1, -1):
+        some = Mixture(data.weights, mirror * data.means, data.variances)
+        x = np.linspace(-4, 1, 5001)
+        h = x[1] - x[0]
+        density = np.exp(some.log_prob(np.append(x - h / 2, 1 + h / 2)[:, None]))  # between the points
+        here = np.exp(some.log_prob(x[:, None]))
+        bands = np.zeros((3, len(x) - 1))  # (p T')' = -2 p
+        bands[0, 1:], bands[2, :-1] = density[1:-2], density[1:-2]
+        bands[1] = -(density[:-2] + density[1:-1])
+        bands[1, 0] = -density[1]
+        times = linalg.solve_banded((1, 1), bands, -2 * here[:-1] * h**2)
+        found = times[np.searchsorted(x, -1 - 1e-9)]
+        assert found == pytest.approx(by_integrals(some, -1.0, 1.0), rel=1e-3)
 
 
 # What the flow is good for. ------------------------------------------------------------------------------------------

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
-import torch
 from scipy.optimize import brentq
 from scipy.special import ndtri
-from scipy.stats import kstest, norm
+from scipy.stats import norm
 
-from tinyddpm import forward, langevin, train
+from tinyddpm import forward, langevin, posterior
 from tinyddpm.forward import Schedule, Step
 from tinyddpm.mixture import Mixture, standard_normal, two_classes
 
@@ -194,26 +193,43 @@ def _exploded(data: Mixture, x: np.ndarray, var: float) -> np.ndarray:
     return Mixture(data.weights, data.means, data.variances + var).score(x)
 
 
+def _chain(shares: np.ndarray, grid: np.ndarray, var: float, delta: float, steps: int) -> np.ndarray:
+    """The distribution after some steps of Langevin dynamics on `APART` with noise of a variance on it."""
+    mean = langevin.langevin_step(grid, _exploded(APART, grid[:, None], var)[:, 0], delta, 0 * grid)
+    for _ in range(steps):
+        shares = langevin.next_distribution(shares, grid, mean, delta)
+    return shares
+
+
+def _normal(grid: np.ndarray, std: float) -> np.ndarray:
+    shares = norm.pdf(grid, scale=std)
+    return shares / shares.sum()
+
+
 def mode_weights() -> Figure:
     """Plain Langevin dynamics leaves a mode as full as it found it; annealed does not."""
     n, rng = 2000, np.random.default_rng(0)
     start = rng.standard_normal((n, 1))
+    grid = 48 * (np.arange(1024) + 0.5) / 1024 - 24
     fig, (left, right) = figure(1, 2, height=3.1, width_ratios=[1, 1.25])
-    shares, x, done = [], start, 0
+    plain, shares, done = _normal(grid, 1), [], 0
     for steps in (10, 30, 100, 300, 1000):
-        x = langevin.langevin(APART.score, x, 0.02, steps - done, rng)
-        done = steps
-        shares.append((x < 0).mean())
+        plain, done = _chain(plain, grid, 0.0, 0.02, steps - done), steps
+        shares.append(plain[grid < 0].sum())
     right.plot([10, 30, 100, 300, 1000], shares, "o-", color=ORANGE, ms=4)
-    bins, at = np.linspace(-3.5, 3.5, 57), np.linspace(-3.5, 3.5, 400)
-    left.hist(x[:, 0], bins=bins, density=True, color=ORANGE, alpha=0.6)
     for levels, colour in ((4, VIOLET), (8, GREEN), (16, BLUE)):
         variances, found = np.geomspace(16, 0.01, levels).tolist(), []
         counts = [c for c in (2, 5, 15, 50, 150) if levels * c <= 1300]
         for steps in counts:
-            y = langevin.annealed_langevin(partial(_exploded, APART), 4 * start, variances, 0.005, steps, rng)
-            found.append((y < 0).mean())
+            law = _normal(grid, 4)
+            for var in variances:
+                law = _chain(law, grid, var, 0.005 * var / variances[-1], steps)
+            found.append(law[grid < 0].sum())
         right.plot(levels * np.array(counts), found, "o-", color=colour, ms=4)
+    x = langevin.langevin(APART.score, start, 0.02, 1000, rng)
+    y = langevin.annealed_langevin(partial(_exploded, APART), 4 * start, np.geomspace(16, 0.01, 16), 0.005, 50, rng)
+    bins, at = np.linspace(-3.5, 3.5, 57), np.linspace(-3.5, 3.5, 400)
+    left.hist(x[:, 0], bins=bins, density=True, color=ORANGE, alpha=0.6)
     left.hist(y[:, 0], bins=bins, density=True, histtype="step", color=BLUE, lw=1.6)
     left.plot(at, density_of(APART, at), color=INK, lw=1.2)
     left.set(xlabel="$x$", ylabel="density", yticks=[0, 0.5, 1], xticks=[-2, 0, 2])
@@ -311,81 +327,105 @@ def orders() -> Figure:
     return fig
 
 
-Sampler = Callable[[int, np.ndarray, np.random.Generator], np.ndarray]
+Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, Step], np.ndarray]
+"""Where a step back leads from x, with the score there and noise z."""
 
 
-def _euler_flow(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    still = np.zeros((calls + 1, *x.shape))
-    return langevin.euler_maruyama(partial(_flow, DATA), lambda time: 0.0, x, _falling(calls), still)[-1]
+def _reverse_sde(x: np.ndarray, score: np.ndarray, z: np.ndarray, step: Step) -> np.ndarray:
+    return langevin.reverse_sde_step(x, score, z, step, step.before)
 
 
-def _heun_flow(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return langevin.heun(partial(_flow, DATA), x, _falling(calls // 2))[-1]
+def _ancestral(x: np.ndarray, score: np.ndarray, z: np.ndarray, step: Step) -> np.ndarray:
+    return posterior.ancestral_step(x, langevin.noise_from_score(score, step), z, step, step.beta)
 
 
-def _walk(
-    steps: int, x: np.ndarray, rng: np.random.Generator, sampler: str = "ancestral", corrections: int = 0
-) -> np.ndarray:
-    """The trainer's sampler at the same noise levels, with the exact noise in the place of a network."""
-    schedule = Schedule.from_alpha_bar(np.exp(-_falling(steps)[-2::-1]))
-
-    def exact(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return DATA.noise(x, schedule.at(t, like=x))
-
-    start, seeded = torch.tensor(x), torch.Generator().manual_seed(int(rng.integers(2**31)))
-    options = {"start": start, "clip": None, "dtype": start.dtype, "corrections": corrections, "corrector_size": 0.3}
-    return train.sample(exact, schedule, start.shape, seeded, sampler, **options).numpy()
+def _ddim(x: np.ndarray, score: np.ndarray, z: np.ndarray, step: Step) -> np.ndarray:
+    return posterior.ddim_step(x, langevin.noise_from_score(score, step), z, step, step.before, 0.0)
 
 
-def _corrected(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A step of the stochastic equation, a step of Langevin dynamics: two calls of the score."""
-    return _walk(calls // 2, x, rng, "reverse_sde", corrections=1)
+def _euler(x: np.ndarray, score: np.ndarray, z: np.ndarray, step: Step) -> np.ndarray:
+    return x + step.log_alpha * langevin.probability_flow_drift(langevin.vp_drift(x, 1), 1, score)
 
 
-def _annealed(calls: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two steps at each level."""
-    variances = np.geomspace(16, 0.002, calls // 2).tolist()
-    return langevin.annealed_langevin(partial(_exploded, DATA), 4 * x, variances, 0.002, 2, rng)
+def _score(x: np.ndarray, step: Step) -> np.ndarray:
+    return DATA.diffuse(step).score(x[:, None])[:, 0]
 
 
-NOISY: dict[str, tuple[Sampler, str]] = {
-    "reverse SDE": (partial(_walk, sampler="reverse_sde"), BLUE),
-    "ancestral": (_walk, GREEN),
-    "corrected": (_corrected, ORANGE),
+def _back_from_noise(steps: int) -> list[Step]:
+    return list(Schedule.from_alpha_bar(np.exp(-_falling(steps)[-2::-1])))[::-1]
+
+
+def _noisy(calls: int, kernel: Kernel, corrections: int = 0) -> float:
+    """The distance to the data of what a step with noise leads to, by its distribution on a grid."""
+    grid = np.linspace(-6, 6, 2048, endpoint=False)
+    shares, ends = _normal(grid, 1), grid + (grid[1] - grid[0]) / 2
+    for step in _back_from_noise(calls // (1 + corrections)):
+        if step.noise_var_prev == 0:
+            ends = kernel(ends, _score(ends, step), 0 * ends, step)
+            break
+        mean, moved = (kernel(grid, _score(grid, step), z, step) for z in (0 * grid, 1 + 0 * grid))
+        shares = langevin.next_distribution(shares, grid, mean, float((moved - mean)[0]) ** 2)
+        if corrections:
+            delta = 0.3 * step.noise_var_prev
+            mean = langevin.langevin_step(grid, _score(grid, step.before), delta, 0 * grid)
+            shares = langevin.next_distribution(shares, grid, mean, delta)
+    return float(abs(shares.cumsum() - _cdf(DATA, ends)).max())
+
+
+def _annealed(calls: int) -> float:
+    """Two steps at each level, down to a tenth of the classes' variance."""
+    grid = np.linspace(-24, 24, 8192, endpoint=False)
+    shares = _normal(grid, 4)
+    for var in (levels := np.geomspace(16, 0.002, calls // 2).tolist()):
+        delta = 0.002 * var / levels[-1]
+        mean = langevin.langevin_step(grid, _exploded(DATA, grid[:, None], var)[:, 0], delta, 0 * grid)
+        for _ in range(2):
+            shares = langevin.next_distribution(shares, grid, mean, delta)
+    return float(abs(shares.cumsum() - _cdf(DATA, grid + (grid[1] - grid[0]) / 2)).max())
+
+
+def _silent(calls: int, walk: Callable[[int, np.ndarray], np.ndarray]) -> float:
+    """The same without noise, where evenly spread starts leave nothing to chance."""
+    shares = (np.arange(4000) + 0.5) / 4000
+    return float(abs(_cdf(DATA, np.sort(walk(calls, ndtri(shares)))) - shares).max())
+
+
+def _by_steps(kernel: Kernel, calls: int, x: np.ndarray) -> np.ndarray:
+    for step in _back_from_noise(calls):
+        x = kernel(x, _score(x, step), 0 * x, step)
+    return x
+
+
+def _by_heun(calls: int, x: np.ndarray) -> np.ndarray:
+    return langevin.heun(partial(_flow, DATA), x[:, None], _falling(calls // 2))[-1, :, 0]
+
+
+NOISY: dict[str, tuple[Callable[[int], float], str]] = {
+    "reverse SDE": (partial(_noisy, kernel=_reverse_sde), BLUE),
+    "ancestral": (partial(_noisy, kernel=_ancestral), GREEN),
+    "corrected": (partial(_noisy, kernel=_reverse_sde, corrections=1), ORANGE),
     "annealed": (_annealed, PINK),
 }
-SILENT: dict[str, tuple[Sampler, str]] = {
-    "flow, Euler": (_euler_flow, BLUE),
-    "DDIM": (partial(_walk, sampler="ddim"), GREEN),
-    "Heun": (_heun_flow, VIOLET),
+SILENT: dict[str, tuple[Callable[[int], float], str]] = {
+    "flow, Euler": (partial(_silent, walk=partial(_by_steps, _euler)), BLUE),
+    "DDIM": (partial(_silent, walk=partial(_by_steps, _ddim)), GREEN),
+    "Heun": (partial(_silent, walk=_by_heun), VIOLET),
 }
 CALLS = (10, 20, 40, 80, 160)
-
-
-@cache
-def _quality(name: str) -> list[float]:
-    """The largest difference of distribution functions to the data, for each number of calls of the score."""
-    # Without fresh noise, even starts leave nothing to chance, and fewer do.
-    (sampler, _), n = (NOISY[name], 10_000) if name in NOISY else (SILENT[name], 2_000)
-    rng, start = np.random.default_rng(1), ndtri((np.arange(n) + 0.5) / n)[:, None]
-    ends = [sampler(calls, start, rng)[:, 0] for calls in CALLS]
-    return [float(kstest(end, partial(_cdf, DATA)).statistic) for end in ends]
 
 
 def quality() -> Figure:
     """Calls of the score against the distance of samples to the data."""
     fig, axes = figure(1, 2, height=3.4, sharey=True)
     for ax, samplers in zip(axes, (NOISY, SILENT), strict=True):
-        for name, (_, colour) in samplers.items():
-            ax.plot(CALLS, _quality(name), "o-", color=colour, ms=4)
+        for distance, colour in samplers.values():
+            ax.plot(CALLS, [distance(calls) for calls in CALLS], "o-", color=colour, ms=4)
         ax.set(xscale="log", yscale="log", xlabel="calls of the score", xlim=(8, 200), ylim=(3e-4, 0.6))
         ax.set_xticks([10, 40, 160], ["10", "40", "160"])
         ax.minorticks_off()
     left, right = axes
-    left.axhline(0.83 / math.sqrt(10_000), color=GREY, lw=1, ls=":")
-    left.text(9, 0.0078, "true samples", va="top", fontsize=11)
     for row, name in enumerate(("annealed", "corrected", "reverse SDE", "ancestral")):  # as they end, from the top
-        left.text(180, 4e-3 * 0.52**row, name, color=NOISY[name][1], va="top", ha="right")
+        left.text(10, 4e-3 * 0.52**row, name, color=NOISY[name][1], va="top", ha="left")
     right.text(55, 0.035, "Euler", color=BLUE)
     right.text(10, 0.02, "DDIM", color=GREEN)
     right.text(45, 0.0012, "Heun", color=VIOLET, ha="right")
