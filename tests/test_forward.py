@@ -410,6 +410,41 @@ def test_a_path_is_a_gaussian_vector(schedule, shape, seed):
     assert_equal(forward.path_log_prob(torch.tensor(path), schedule), torch.tensor(vector), rtol=1e-8)
 
 
+def covariance_of_the_path(schedule):
+    """Of x_1..x_T given x_0, as they are without assuming the Markov property: what x_s lends to x_t, and the rest."""
+    T = schedule.T
+    covariance = np.empty((T, T))
+    for s in range(1, T + 1):
+        own = forward.marginal(0.0, schedule[s]).var
+        for t in range(s, T + 1):
+            lent = forward.skip(1.0, schedule[s], schedule[t]).mean if t > s else 1.0
+            covariance[s - 1, t - 1] = covariance[t - 1, s - 1] = lent * own
+    return covariance
+
+
+def no_direct_link(covariance):
+    """Of Gaussian variables in a row: whether those that are no neighbours are unrelated once all others are known."""
+    precision = np.linalg.inv(covariance)
+    far = np.abs(np.subtract.outer(np.arange(len(precision)), np.arange(len(precision)))) > 1
+    return np.abs(precision[far]).max() < 1e-9 * np.abs(precision).max()
+
+
+@checks(forward.skip, forward.marginal)
+@given(schedule=st.lists(betas(1e-3, 0.9), min_size=3, max_size=6).map(Schedule))
+def test_the_past_says_nothing_more_once_the_present_is_known(schedule):
+    covariance = covariance_of_the_path(schedule)
+    assert no_direct_link(covariance)
+    assert (covariance > 0).all()  # and yet nothing is independent of anything
+
+
+def test_a_walker_who_keeps_half_of_the_last_move_is_no_markov_chain():
+    """The example of the page: x_t = x_{t-1} + (x_{t-1} - x_{t-2}) / 2 + noise."""
+    moves = np.linalg.inv(np.eye(5) - np.eye(5, k=-1) * 1.5 + np.eye(5, k=-2) * 0.5)
+    assert not no_direct_link(moves @ moves.T)
+    free = np.linalg.inv(np.eye(5) - np.eye(5, k=-1))
+    assert no_direct_link(free @ free.T)
+
+
 # Noise, x_0 and velocity: a rotation. --------------------------------------------------------------------------------
 
 
@@ -531,12 +566,64 @@ def test_the_clock_of_the_continuous_process_at_fifty_digits(schedule, data):
     assert_equal(forward.sde_coefficients(schedule[t]), clock, rtol=ten_digits(schedule[t]))
 
 
+@checks(forward.ornstein_uhlenbeck, forward.variance_after, forward.transition)
+@pytest.mark.parametrize("time", [0.1, 1.0, 4.0])
+def test_many_small_steps_become_an_ornstein_uhlenbeck_process(time):
+    """The derivation of the page: n steps of beta = B / n. Twice the steps halve what is missing to the limit."""
+    missing = []
+    for n in (200, 400):
+        schedule = Schedule(np.full(n, time / n))
+        mean, var = 0.7, 0.0
+        for step in schedule:
+            mean, var = forward.transition(mean, step).mean, forward.variance_after(var, step)
+        limit = forward.ornstein_uhlenbeck(0.7, time)
+        missing.append((limit.mean - mean, limit.var - var))
+    assert missing[0] == pytest.approx(2 * np.array(missing[1]), rel=0.03)
+    assert abs(np.array(missing[1])).max() < 1e-2
+
+
 @checks(forward.ornstein_uhlenbeck)
 @given(x=numbers(), time=positive(2.0))
 def test_the_ornstein_uhlenbeck_moments_solve_their_equations(x, time):
     """d mean / dB = -mean / 2 and d var / dB = 1 - var, integrated by scipy."""
     solution = integrate.solve_ivp(lambda _, y: [-y[0] / 2, 1 - y[1]], (0, time), [x, 0.0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(forward.ornstein_uhlenbeck(x, time), solution.y[:, -1], rtol=1e-7, atol=1e-9)
+
+
+# What the pages say of these numbers. ---------------------------------------------------------------------------------
+
+
+def test_what_chapter_1_says_of_proportional_betas():
+    ratio = forward.snr(forward.proportional().steps) / forward.snr(forward.linear().steps)
+    assert ratio.argmax() + 1 == 1 and ratio[0] == pytest.approx(5, abs=1e-3)
+    assert np.all(ratio[168:] < 1.05) and ratio[167] > 1.05  # from t = 169 on
+    assert ratio.argmin() + 1 == 413 and ratio.min() == pytest.approx(1.03, abs=0.005)
+    assert ratio[-1] == pytest.approx(1.04, abs=0.005)
+
+
+def test_what_chapter_1_says_of_the_ends_of_the_schedules():
+    linear, cosine, bare = forward.linear(), forward.cosine(), forward.cosine(s=0.0)
+    assert math.sqrt(bare[1].beta) == pytest.approx(0.0016, abs=5e-5)
+    assert math.sqrt(cosine[1].beta) == pytest.approx(0.0064, abs=5e-5)
+    assert (cosine.beta >= 0.999).sum() == 1
+    assert [forward.snr(linear.steps)[t - 1] > 1 for t in (259, 260)] == [True, False]
+    assert -math.log(linear[1000].alpha_bar) == pytest.approx(10.12, abs=0.005)
+    assert linear.beta.sum() == pytest.approx(10.05, abs=0.005)
+    assert math.sqrt(linear[1000].alpha_bar) * math.sqrt(3072) == pytest.approx(0.35, abs=0.005)
+    assert math.sqrt(forward.scaled_linear()[1000].alpha_bar) * 64 == pytest.approx(4.4, abs=0.05)
+    assert math.sqrt(1 / forward.snr(linear[1000])) == pytest.approx(157, abs=0.5)
+    lost = math.sqrt(1e-4) * (math.sqrt(1 + 1.7e-4) - 1)  # of the noise of the first step, in grey levels of 1/127.5
+    assert lost < 1e-6 and lost * 127.5 == pytest.approx(1e-4, rel=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(forward.SCHEDULES))
+def test_how_to_tell_one_step_from_all_of_them(name):
+    """The rule of the page on notation: in the middle of a long schedule, and not at its end."""
+    schedule = forward.schedule(name)
+    assert schedule[500].alpha > 0.98 and math.sqrt(schedule[500].alpha) > 0.99
+    assert schedule[500].alpha_bar < 0.5 and math.sqrt(schedule[500].alpha_bar) < 0.71
+    assert (schedule[1000].alpha > 0.97) == (name != "cosine")
+    assert forward.cosine()[1000].alpha == pytest.approx(0.001)
 
 
 # Pixels and letters. -------------------------------------------------------------------------------------------------
