@@ -194,7 +194,7 @@ def optimal_variance(step: Step, data_var: Array) -> Array:
 
 @equation("Sohl-Dickstein et al. 2015, Eq. 24", derived_from=[variance])
 def entropy_bounds(step: Step) -> tuple[Array, Array]:
-    r"""Lower and upper bound on the entropy of one coordinate of x_{t-1} given x_t; the upper for data of unit variance.
+    r"""Bounds on the entropy of a coordinate of x_{t-1} given x_t, on average; the upper for data of variance at most 1.
 
     $$
     H_{\min} = \frac{1}{2}\log\big(2\pi e\,\tilde\beta_t\big), \quad H_{\max} = \frac{1}{2}\log\big(2\pi e\,\beta_t\big)
