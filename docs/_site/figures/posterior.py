@@ -196,8 +196,12 @@ def how_gaussian() -> Figure:
     ax.plot(betas, own, color=BLUE)
     ax.text(0.011, 2.0e-3, "one variance for all $x_t$", color=ORANGE, ha="right")
     ax.text(0.03, 2.2e-7, "its own variance at every $x_t$", color=BLUE, ha="center")
-    for power, value, at in ((2, common[4], betas[4]), (3, own[4], betas[4])):
-        ax.plot(betas[:13], value * (betas[:13] / at) ** power, color=GREY, lw=1, ls=":")
+    x, before = np.linspace(-5, 5, 40_001), DATA.diffuse(step.before)
+    bend = np.gradient(before.score(x[:, None])[:, 0], x)
+    skew = np.gradient(bend, x)
+    share = density_of(before, x) * (x[1] - x[0])
+    for power, limit in ((2, (share @ bend**2 - (share @ bend) ** 2) / 4), (3, share @ skew**2 / 12)):
+        ax.plot(betas[:15], limit * betas[:15] ** power, color=GREY, lw=1, ls=":")
     ax.text(1.05e-3, common[0] * 2.6, r"$\beta^2$", color=INK)
     ax.text(1.05e-3, own[0] * 5, r"$\beta^3$", color=INK)
     ax.set(xscale="log", yscale="log", xlabel=r"$\beta$ of the step", ylabel="KL (nats)", xlim=(1e-3, 0.5))
