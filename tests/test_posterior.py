@@ -1,7 +1,10 @@
 """Chapter 2: the posterior, against Bayes' rule on densities, covariance matrices, and the mixture's exact answers."""
 
+import contextlib
+import io
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -17,6 +20,7 @@ from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule, Step
 
 from .strategies import betas, floats, jumps, numbers, points, positive, refused, steps_for, ten_digits
+from .test_book import DOCS, SNIPPET
 
 # Bayes' rule by counting. --------------------------------------------------------------------------------------------
 
@@ -240,21 +244,112 @@ def test_the_analytic_variance_of_one_point_is_the_smaller_one(step):
     assert_equal(posterior.analytic_variance(step, 1 / step.noise_var), posterior.variance(step), atol=1e-15)
 
 
-def entropy(kernels):
+GREYS = mixture.Mixture([0.3, 0.1, 0.6], [[-1.0], [0.2], [1.0]], [0.0, 0.0, 0.0])
+"""A pixel in [-1, 1], of variance 0.8."""
+
+
+@st.composite
+def pixels(draw):
+    """Data on a few points of [-1, 1]: of mean anywhere and variance at most 1."""
+    at = draw(st.lists(st.sampled_from([-1.0, -0.9, -0.3, 0.0, 0.5, 1.0]), min_size=1, max_size=4, unique=True))
+    counts = draw(st.lists(st.integers(1, 5), min_size=len(at), max_size=len(at)))
+    return mixture.Mixture(np.array(counts) / sum(counts), np.array(at)[:, None], np.zeros(len(at)))
+
+
+@checks(posterior.variance, posterior.analytic_variance)
+@given(data=st.one_of(pixels(), st.just(CLASSES)), beta=betas(1e-3, 0.9), kept=st.floats(0.05, 0.9))
+def test_the_average_variance_lies_between_the_two(data, beta, kept):
+    """For pixels and for the two classes: never above beta on average, never below beta tilde."""
+    step = Schedule.from_alpha_bar([kept, kept * (1 - beta)])[2]
+    marginal = data.diffuse(step)
+    x_t, weight = over(marginal, n=2001)
+    average = weight @ data.reverse(x_t, step).var()[:, 0]
+    assert posterior.variance(step) * (1 - 1e-9) <= average <= step.beta * (1 + 1e-9)
+    best = posterior.analytic_variance(step, float(weight @ marginal.score(x_t)[:, 0] ** 2))
+    assert_equal(best, average, rtol=1e-8)
+
+
+def test_at_a_single_point_or_for_wider_data_the_variance_is_above_beta():
+    step = forward.linear()[50]
+    assert CLASSES.reverse(np.array([-0.36]), step).var()[0] == pytest.approx(1.471 * step.beta, abs=5e-4 * step.beta)
+    assert posterior.optimal_variance(step, 4.0) > step.beta
+
+
+def entropy(kernels, points=1601):
     """The differential entropy of each of a batch of one-dimensional mixtures, by the trapezoidal rule."""
-    x = np.linspace(-8, 8, 1601)[:, None, None]
+    x = np.linspace(-8, 8, points)[:, None, None]
     log_p = kernels.log_prob(x)
     return integrate.trapezoid(-np.exp(log_p) * log_p, x[:, :, 0], axis=0)
 
 
 @checks(posterior.entropy_bounds)
+@pytest.mark.parametrize("data", [CLASSES, GREYS], ids=["two classes", "a pixel of three greys"])
 @pytest.mark.parametrize("beta", [0.02, 0.1, 0.4])
-def test_the_entropy_of_the_true_kernel_lies_between_the_bounds(beta):
-    """For the mixture, which has variance 1, averaged over x_t."""
-    for step in Schedule([beta] * 3):
-        x_t, weight = over(CLASSES.diffuse(step), n=201)
+def test_the_entropy_of_the_true_kernel_lies_between_the_bounds(beta, data):
+    """For data of variance at most 1, averaged over x_t; at t = 1 a pixel of a few greys has no density."""
+    for step in [*Schedule([beta] * 3)][1:]:
+        x_t, weight = over(data.diffuse(step), n=201)
         lower, upper = posterior.entropy_bounds(step)
-        assert lower < weight @ entropy(CLASSES.reverse(x_t, step)) < upper
+        assert lower < weight @ entropy(data.reverse(x_t, step)) < upper
+
+
+def test_of_all_distributions_with_one_variance_the_gaussian_has_the_largest_entropy():
+    """By how much: the divergence from the Gaussian of the same mean and variance, by quadrature."""
+    x = np.linspace(-9, 9, 4001)[:, None]
+    for data in (CLASSES, CLASSES.diffuse(forward.linear()[150]), GREYS.diffuse(forward.linear()[300])):
+        log_q, g = data.log_prob(x), stats.norm(data.mean()[0], math.sqrt(data.var()[0]))
+        divergence = integrate.trapezoid(np.exp(log_q) * (log_q - g.logpdf(x[:, 0])), x[:, 0])
+        least = integrate.trapezoid(-np.exp(log_q) * log_q, x[:, 0])
+        assert divergence > 0.001 and g.entropy() - least == pytest.approx(divergence, abs=1e-10)
+
+
+@pytest.mark.parametrize(("t", "told"), [(50, 0.89293), (200, 0.48103), (600, 0.01311), (1000, 0.00002)])
+def test_what_x_t_tells_of_x_0_is_the_mean_divergence_of_after_from_before(t, told):
+    """Learning never raises entropy: the table's mutual information, from the side of x_0."""
+    step = forward.linear()[t]
+    x_t, weight = over(CLASSES.diffuse(step), n=401)
+    after, x_0 = CLASSES.posterior(x_t, step), np.linspace(-2.4, 1.7, 1201)[:, None, None]
+    log_after = after.log_prob(x_0)
+    gained = integrate.trapezoid(np.exp(log_after) * (log_after - CLASSES.log_prob(x_0)), x_0[:, :, 0], axis=0)
+    assert gained.min() > -1e-9 and weight @ gained == pytest.approx(told, abs=6e-6)
+
+
+def test_what_is_known_of_the_class_and_what_the_denoiser_adds():
+    """The numbers beside the table: 0.637 nats are the class, and 1.32 lie between the data and pure noise."""
+    of_the_class = -float(CLASSES.weights @ np.log(CLASSES.weights))
+    assert of_the_class == pytest.approx(0.637, abs=5e-4)
+    x_t, weight = over(CLASSES.diffuse(forward.linear()[50]))
+    responsible = CLASSES.posterior(x_t, forward.linear()[50]).weights
+    assert weight @ -(responsible * np.log(np.maximum(responsible, 1e-300))).sum(-1) < 1e-5  # all of it is in x_50
+    x = np.linspace(-9, 9, 4001)[:, None]
+    log_q = CLASSES.log_prob(x)
+    away = integrate.trapezoid(np.exp(log_q) * (log_q - stats.norm.logpdf(x[:, 0])), x[:, 0])
+    assert away == pytest.approx(1.32, abs=0.005)
+    last = forward.linear()[1000]
+    x_t, weight = over(CLASSES.diffuse(last))
+    assert weight @ CLASSES.posterior(x_t, last).var()[:, 0] == pytest.approx(0.99996, abs=5e-6)
+    assert forward.snr(last) == pytest.approx(4.0e-5, abs=5e-7)
+
+
+def test_a_markov_chain_read_backwards_is_one():
+    """Two true steps back, each forgetting the state after it, lead where q(x_0 | x_2) says (by quadrature)."""
+    first, second = Schedule([0.3, 0.4])[1], Schedule([0.3, 0.4])[2]
+    x_1, x_0 = np.linspace(-6, 6, 2001)[:, None], np.array([-1.5, -1.2, 0.5, 0.8])[:, None, None]
+    for x_2 in (-1.0, 0.0, 0.7):
+        here = np.exp(CLASSES.reverse(np.array([x_2]), second).log_prob(x_1)) * (x_1[1] - x_1[0])
+        by_two_steps = np.exp(CLASSES.reverse(x_1, first).log_prob(x_0)) @ here
+        at_once = np.exp(CLASSES.posterior(np.array([x_2]), second).log_prob(x_0[:, 0]))
+        assert_equal(by_two_steps, at_once, rtol=1e-9)
+
+
+def test_a_linear_forward_step_has_a_step_back_with_two_peaks():
+    """So that the forward step is linear and Gaussian is no reason for the step back to be."""
+    large, small = (Schedule.from_alpha_bar([0.8, 0.8 * (1 - beta)])[2] for beta in (0.5, 0.02))
+    peaks = []
+    for step in (large, small):
+        x = np.linspace(-2.5, 2.0, 4001)[:, None]
+        peaks.append(int((np.diff(np.sign(np.diff(CLASSES.reverse(np.array([-0.3]), step).log_prob(x)))) < 0).sum()))
+    assert peaks == [2, 1]
 
 
 @checks(posterior.entropy_bounds)
@@ -446,6 +541,90 @@ def test_encoding_undoes_decoding(jump, x):
         decoded = posterior.ddim_step(x_t, noise, 0 * x_t, step, step_s, 0.0)
         slack = DIFFERENCE * math.sqrt(step_s.noise_var) + 10 * ten_digits(step) / math.sqrt(step.alpha_bar)
         assert_equal(decoded, x_s, atol=slack)
+
+
+# What the page says. -------------------------------------------------------------------------------------------------
+
+CONVERGED = {
+    "pieces of the line": {"-6, 6, 2001": "-6, 6, 1001"},
+    "candidates for x_{t-1}": {"400_001": "200_001"},
+    "on average {share": {"20_001": "10_001"},
+    "true average": {"20_001": "10_001"},
+    "one for all": {"801": "401", "201": "101", "40_001": "20_001"},
+    "that x_t tells of x_0": {"20_001": "10_001"},
+    "with_noise": {"1201": "2401", "4001": "8001", "201)": "301)"},
+}
+"""A snippet by a word in it, and a grid half as dense (or denser, where half would not do) for what it is tested with."""
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+@pytest.mark.parametrize("word", CONVERGED)
+def test_another_grid_changes_no_printed_digit(word):
+    (code, printed), *more = [found for found in SNIPPET.findall(PAGE) if word in found[0]]
+    assert not more
+    for old, new in CONVERGED[word].items():
+        assert old in code
+        code = code.replace(old, new)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(code, "posterior.md", "exec"), {})
+    assert output.getvalue() == printed
+
+
+PAGE = (DOCS / "posterior.md").read_text("utf-8") if DOCS.is_dir() else ""
+
+
+def test_why_beta_is_the_best_variance_of_few_steps():
+    """Of five steps, in the one before the last, the best single variance is nearly beta, and beta tilde is not."""
+    step = forward.respace(forward.linear(), [200, 400, 600, 800, 1000])[2]
+    marginal = CLASSES.diffuse(step)
+    x_t, weight = over(marginal)
+    best = posterior.analytic_variance(step, float(weight @ marginal.score(x_t)[:, 0] ** 2))
+    assert best / step.beta == pytest.approx(0.99, abs=0.005)
+    assert posterior.variance(step) / step.beta == pytest.approx(0.42, abs=0.005)
+
+
+def test_how_far_as_many_samples_of_the_data_are_from_it():
+    """The floor of the figure on clipping: 1000 samples of five greys, over 200 draws."""
+    greys, rng = np.linspace(-1, 1, 5), np.random.default_rng(0)
+    floor = np.mean([stats.wasserstein_distance(rng.choice(greys, 1000), greys) for _ in range(200)])
+    assert floor == pytest.approx(0.02, abs=0.005)
+
+
+def test_codes_that_end_in_the_valley_are_as_rare_as_the_data_there():
+    """Without fresh noise a code is a quantile: the share of codes between two ends is that of the data between them."""
+    code = np.linspace(-0.435, -0.427, 401)
+    x = code[:, None]
+    for step in reversed([*forward.linear()]):
+        x = posterior.ddim_step(x, CLASSES.noise(x, step), 0 * x, step, step.before, 0.0)
+    ends, spread = np.array([-0.9, 0.2]), np.sqrt(CLASSES.variances)
+    assert x[0, 0] < ends[0] and ends[1] < x[-1, 0] and (np.diff(x[:, 0]) > 0).all()
+    codes = np.diff(stats.norm.cdf(np.interp(ends, x[:, 0], code)))[0]
+    data = np.diff(stats.norm.cdf((ends[:, None] - CLASSES.means[:, 0]) / spread) @ CLASSES.weights)[0]
+    assert codes == pytest.approx(0.0002, abs=5e-5) and data == pytest.approx(0.0002, abs=5e-5)
+
+
+def test_the_round_trip_gets_better_about_as_the_steps_get_smaller():
+    """The numbers of the page: the figure's 400 samples, there and back by 50 and by 800 steps."""
+    schedule, clean = forward.linear(), CLASSES.sample(400, np.random.default_rng(0))
+    x_1 = forward.diffuse(clean, np.random.default_rng(1).standard_normal(clean.shape), schedule[1])
+    errors = []
+    for count in (50, 800):
+        times, x = np.linspace(1, 1000, count + 1).round().astype(int), x_1
+        for s, t in pairwise(times):
+            x = posterior.ddim_encode_step(x, CLASSES.noise(x, schedule[s]), schedule[s], schedule[t])
+        for t, s in pairwise(times[::-1]):
+            x = posterior.ddim_step(x, CLASSES.noise(x, schedule[t]), 0 * x, schedule[t], schedule[s], 0.0)
+        errors.append(abs(x - x_1).mean())
+    assert errors == pytest.approx([0.033, 0.0025], rel=0.02)
+
+
+def test_the_printed_form_of_ddims_step_loses_two_digits():
+    """The two coefficients of the noise nearly cancel: float32, with seven digits, keeps five."""
+    steps = forward.linear().steps
+    old = np.sqrt(steps.alpha_bar_prev * steps.noise_var / steps.alpha_bar)[1:]
+    lost = old / abs(np.sqrt(steps.noise_var_prev)[1:] - old)
+    assert 100 < lost.max() < 1000
 
 
 # The door. -----------------------------------------------------------------------------------------------------------
