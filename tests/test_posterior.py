@@ -1,7 +1,5 @@
 """Chapter 2: the posterior, against Bayes' rule on densities, covariance matrices, and the mixture's exact answers."""
 
-import contextlib
-import io
 import math
 from fractions import Fraction
 from itertools import pairwise
@@ -20,7 +18,6 @@ from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule, Step
 
 from .strategies import betas, floats, jumps, numbers, points, positive, refused, steps_for, ten_digits
-from .test_book import DOCS, SNIPPET
 
 # Bayes' rule by counting. --------------------------------------------------------------------------------------------
 
@@ -544,34 +541,6 @@ def test_encoding_undoes_decoding(jump, x):
 
 
 # What the page says. -------------------------------------------------------------------------------------------------
-
-CONVERGED = {
-    "pieces of the line": {"-6, 6, 2001": "-6, 6, 1001"},
-    "candidates for x_{t-1}": {"400_001": "200_001"},
-    "on average {share": {"20_001": "10_001"},
-    "true average": {"20_001": "10_001"},
-    "one for all": {"801": "401", "201": "101", "40_001": "20_001"},
-    "that x_t tells of x_0": {"20_001": "10_001"},
-    "with_noise": {"1201": "2401", "4001": "8001", "201)": "301)"},
-}
-"""A snippet by a word in it, and a grid half as dense (or denser, where half would not do) for what it is tested with."""
-
-
-@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
-@pytest.mark.parametrize("word", CONVERGED)
-def test_another_grid_changes_no_printed_digit(word):
-    (code, printed), *more = [found for found in SNIPPET.findall(PAGE) if word in found[0]]
-    assert not more
-    for old, new in CONVERGED[word].items():
-        assert old in code
-        code = code.replace(old, new)
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        exec(compile(code, "posterior.md", "exec"), {})
-    assert output.getvalue() == printed
-
-
-PAGE = (DOCS / "posterior.md").read_text("utf-8") if DOCS.is_dir() else ""
 
 
 def test_why_beta_is_the_best_variance_of_few_steps():
