@@ -62,9 +62,13 @@ def test_numbers_run_in_reading_order(chapter):
 SNIPPET = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 
 
-def snippets(page):
-    """The Python blocks of a page, each with the text block under it."""
-    return SNIPPET.findall(page.read_text("utf-8"))
+NEEDS = "<!-- needs: "
+"""What stands before the first block of a page that needs another library: `<!-- needs: diffusers -->`."""
+
+
+def snippets(page, end=NEEDS):
+    """The Python blocks of a page, each with the text block under it; but those that `test_libraries.py` runs."""
+    return SNIPPET.findall(page.read_text("utf-8").partition(end)[0])
 
 
 def run(code, page, names):
