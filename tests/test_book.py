@@ -48,6 +48,16 @@ def test_numbers_and_sources():
         assert works or known.derived_from, f"{known.name} is derived here, but from nothing"
 
 
+def test_the_bibliography_is_in_order_and_every_work_is_cited():
+    works = [*bibliography.REFERENCES.values()]
+    assert [work.key for work in works] == sorted(bibliography.REFERENCES, key=str.casefold)
+    assert len({work.anchor for work in works}) == len(works)
+    if DOCS.is_dir():
+        pages = "".join(page.read_text("utf-8") for page in DOCS.glob("*.md"))
+        cited = {work.key for known in equations() for work in bibliography.cite(known.source)}
+        assert [w.key for w in works if w.key not in cited and f"bibliography.md#{w.anchor})" not in pages] == []
+
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
