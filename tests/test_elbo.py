@@ -1,5 +1,6 @@
 """Chapter 3: the bound, against fractions, quadrature over whole paths, fifty digits, and a model that is exact."""
 
+import heapq
 import itertools
 import math
 from fractions import Fraction
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy import integrate, special, stats
+from scipy import integrate, optimize, special, stats
 from torch.distributions import Normal, kl_divergence
 
 from tinyddpm import elbo, forward, mixture, posterior
@@ -167,6 +168,53 @@ def test_what_is_nearly_impossible_counts_as_it_is(small):
     assert_equal(elbo.kl(np.array([0.0, 1.0]), p[::-1]), np.float64(-mpmath.log(rare)))
 
 
+@checks(elbo.kl)
+def test_a_constant_ratio_is_not_enough_for_no_divergence():
+    """On the support of p, q is 0.8 p: the rest of q lies outside, and the divergence is what Jensen leaves of it."""
+    assert_equal(elbo.kl(np.array([0.5, 0.5, 0.0]), np.array([0.4, 0.4, 0.2])), np.float64(-math.log(0.8)))
+
+
+def shortest_code(p):
+    """The lengths of the words of a code in which no word begins another, by Huffman's construction."""
+    lengths = [0] * len(p)
+    heap = [(share, [x]) for x, share in enumerate(p)]
+    heapq.heapify(heap)
+    while len(heap) > 1:
+        (one, left), (two, right) = heapq.heappop(heap), heapq.heappop(heap)
+        for x in left + right:
+            lengths[x] += 1
+        heapq.heappush(heap, (one + two, left + right))
+    return lengths
+
+
+def is_code(words):
+    return not any(a != b and b.startswith(a) for a, b in itertools.permutations(words, 2))
+
+
+@checks(elbo.entropy, elbo.cross_entropy)
+@given(rows=distributions(count=1, least=1))
+def test_no_code_is_shorter_than_the_entropy(rows):
+    """The shortest code there is costs its letters' entropy or more, and less than a bit more."""
+    (p,) = rows
+    lengths = shortest_code(p)
+    mean = float(sum(share * length for share, length in zip(p, lengths, strict=True)))
+    entropy = elbo.entropy(floats(p)) / math.log(2)
+    assert entropy - 1e-12 <= mean < entropy + 1
+    if len(p) > 1:  # a code that uses all strings, so that its lengths are -log2 of probabilities
+        assert sum(Fraction(1, 2**length) for length in lengths) == 1
+        q = np.array([0.5**length for length in lengths])
+        assert_equal(elbo.cross_entropy(floats(p), q) / math.log(2), np.float64(mean))
+
+
+@checks(elbo.cross_entropy)
+def test_lengths_of_code_words_obey_krafts_inequality():
+    """All sets of three words of up to three letters; and sets of lengths for which the sum is too large have no code."""
+    words = ["".join(word) for n in (1, 2, 3) for word in itertools.product("01", repeat=n)]
+    found = {tuple(sorted(map(len, some))) for some in itertools.combinations(words, 3) if is_code(some)}
+    lengths = itertools.combinations_with_replacement((1, 2, 3), 3)
+    assert found == {some for some in lengths if sum(Fraction(1, 2**length) for length in some) <= 1}
+
+
 @checks(elbo.jensen_gap)
 @given(rows=distributions(count=1), values=st.lists(st.integers(1, 9), min_size=5, max_size=5))
 def test_jensens_inequality(rows, values):
@@ -317,6 +365,28 @@ def test_the_divergence_of_nearly_equal_variances_keeps_its_digits(var_p, excess
     for library in (np.asarray, torch.tensor):
         ours = elbo.gaussian_kl(*(library([one]) for one in single))
         np.testing.assert_allclose(ours, [exact(*map(float, single))], rtol=2e-6)
+
+
+@checks(elbo.gaussian_kl)
+def test_the_best_forward_fit_has_the_mean_and_the_variance_of_the_data():
+    """Any other Gaussian costs its divergence from that one more; and the best reverse fit is the larger class."""
+    x = np.linspace(-14, 14, 2001)
+    data, log_data = CLASSES, CLASSES.log_prob(x[:, None])
+
+    def forward_and_reverse(mean, var):
+        log_q = log_normal(x, mean, var)
+        ratio = (np.exp(log_data) * (log_data - log_q)).sum(), (np.exp(log_q) * (log_q - log_data)).sum()
+        return np.array(ratio) * (x[1] - x[0])
+
+    mean, var = data.mean().item(), data.var().item()
+    least = forward_and_reverse(mean, var)[0]
+    for other in ((0.3, 1.0), (-1.0, 0.4), (0.0, 2.5)):
+        assert_equal(forward_and_reverse(*other)[0] - least, elbo.gaussian_kl(mean, var, *other))
+    assert round(least, 3) == 1.319
+    for start in (0.6, 0.75):
+        found = optimize.minimize(lambda at: forward_and_reverse(at[0], math.exp(at[1]))[1], (start, -3), tol=1e-12)
+        np.testing.assert_allclose([found.x[0], math.exp(found.x[1])], [0.7, 0.02], rtol=1e-4)
+        assert found.fun == pytest.approx(-math.log(2 / 3))
 
 
 @checks(elbo.gaussian_kl)
@@ -695,6 +765,41 @@ def test_consistency_as_it_is_often_printed_does_not_add_up():
     assert abs(weights @ printed - weights @ ours) > 0.1
 
 
+@checks(elbo.vlb, elbo.joint_log_prob, elbo.denoising_matching)
+def test_how_noisy_one_path_is_for_a_model_that_is_not_exact():
+    """The narrow model of the page, a thousand steps: both sums are quadratic in Gaussians, of which the variance is known."""
+    schedule, x_0, n = forward.linear(), 0.7, 800
+    root = np.sqrt([1.0, *(step.alpha_bar for step in schedule)])
+    covariance = np.minimum.outer(root, root) / np.maximum.outer(root, root) - np.outer(root, root)
+    missed, guess = np.zeros((2, 1000, 1001))  # both sums are of squares of these combinations of x_0..x_1000
+    for t, step in enumerate(schedule, start=1):
+        missed[t - 1, [t - 1, t]] = np.array([1, -math.sqrt(step.alpha)]) / math.sqrt(2 * step.beta)
+        share = math.sqrt(step.alpha_bar_prev * step.beta) / step.noise_var
+        guess[t - 1, [0, t]] = share, -share * math.sqrt(step.alpha_bar)
+    exact = []
+    for part in (missed, guess):
+        spread, off = part @ covariance @ part.T, part @ (x_0 * root)
+        exact.append(math.sqrt(2 * (spread**2).sum() + 4 * off @ spread @ off))
+    assert [round(std, 1) for std in exact] == [22.3, 5.5]
+
+    def narrow(x_t, step):
+        return Gaussian(math.sqrt(step.alpha) * x_t, step.beta / 2)
+
+    rng = np.random.default_rng(0)
+    path = [np.full(n, x_0)]
+    for step in schedule:
+        path.append(forward.diffuse_once(path[-1], rng.standard_normal(n), step))
+    there = zip(path[:-1], path[1:], schedule, strict=True)
+    log_q = sum(elbo.gaussian_log_prob(x_t, *forward.transition(x_prev, step)) for x_prev, x_t, step in there)
+    whole = log_q - elbo.joint_log_prob(np.stack(path), narrow, schedule)
+    parts = -elbo.gaussian_log_prob(path[0], *narrow(path[1], schedule[1]))
+    for t in range(2, 1001):
+        parts = parts + elbo.denoising_matching(path[t], path[0], *narrow(path[t], schedule[t]), schedule[t])
+    for drawn, std in zip((whole, parts), exact, strict=True):
+        assert drawn.std() == pytest.approx(std, rel=0.15)
+    assert whole.mean() == pytest.approx(parts.mean() + elbo.prior_matching(x_0, schedule[1000]), abs=3)
+
+
 # The bound of a mixture. ---------------------------------------------------------------------------------------------
 
 CLASSES = mixture.two_classes()
@@ -815,6 +920,7 @@ def test_the_linear_schedule_ends_in_noise_as_published():
     assert round(math.log10(bits)) == -5
     kept = math.exp(math.fsum(map(math.log1p, -np.linspace(1e-4, 0.02, 1000))))
     assert_equal(bits, -math.log1p(-kept) / 2 / math.log(2))
+    assert 2.01e-5 < elbo.prior_matching(1.0, forward.linear()[1000]) < 2.02e-5  # the most of any pixel in [-1, 1]
 
 
 @checks(elbo.denoising_matching)
@@ -994,6 +1100,14 @@ def test_the_ends_are_open():
         assert elbo.decoder_log_prob(end * (1 - 2 / 255), 3 * end, 1e-4) < -1e4
 
 
+@checks(elbo.decoder_log_prob)
+def test_a_closed_end_loses_half_where_the_deviation_is_well_above_a_bin():
+    """What the last bin holds beyond its upper edge, for a mean at the end."""
+    for std, lost in ((0.1, 0.48), (0.03, 0.45), (1 / 255, 0.16), (0.001, 0.0)):
+        closed = stats.norm.cdf(1 / 255 / std) - stats.norm.cdf(-1 / 255 / std)
+        assert np.exp(elbo.decoder_log_prob(1.0, 1.0, std**2)) - closed == pytest.approx(lost, abs=0.005)
+
+
 # The same term, for every quantity that a network may predict. -------------------------------------------------------
 
 
@@ -1038,6 +1152,17 @@ def test_the_weights_hold_where_nothing_is_left_of_the_step_before(x, step, scal
         # torch's divergence is a small difference of ones.
         assert_equal(summed(weight * np.square(error)), summed(cost), atol=1e-14)
         assert_equal(weight, elbo.mean_weight(var) * slope**2, atol=1e-300)
+
+
+@checks(elbo.noise_weight)
+def test_how_much_the_simple_loss_raises_the_weight_of_late_times():
+    """As page 3 says: 0.27 at t = 2, 0.006 at t = 500, and up to 55 times more relative to t = 2."""
+    weights = {t: elbo.noise_weight(step, step.beta) for t, step in enumerate(forward.linear(), start=1)}
+    at = lambda t: Fraction(1, 2) * beta(t) / (1 - beta(t)) / (1 - math.prod(1 - beta(s) for s in range(1, t + 1)))  # noqa: E731
+    beta = lambda t: Fraction(1, 10000) + Fraction(199, 10000) * Fraction(t - 1, 999)  # noqa: E731
+    least = min(weights, key=weights.__getitem__)
+    assert_equal(np.array([weights[t] for t in (2, least)]), np.array([float(at(t)) for t in (2, least)]))
+    assert [round(weights[2], 2), round(weights[500], 3), round(weights[2] / weights[least], 1)] == [0.27, 0.006, 54.9]
 
 
 @checks(elbo.snr_weight, elbo.x0_weight)

@@ -80,7 +80,8 @@ def learned_variance_loss(
 
     Args:
         model: gives twice the channels of ``x_t``: what it predicts, and $2v - 1$.
-        t: times in 1..T, shape (batch,). At t = 1 there is nothing to learn of a step without noise.
+        t: times in 1..T, shape (batch,). At t = 1 the bound's part is 0, where Nichol & Dhariwal have minus the decoder's
+            log-likelihood.
         predicts: what the first half of the output is: one of `forward.PREDICTIONS`.
     """
     step, predicted = schedule.at(t, like=x_0), row(PREDICTIONS, predicts)
