@@ -293,7 +293,8 @@ def test_chapter_4_says_what_its_command_found():
         "nobody: other real digits": "other_digits",
     }.items():
         like, covered = (samples[kind][name] for kind in ("like_a_digit", "digits_covered"))
-        assert f"| {row} | {100 * like:.0f} % | {100 * covered:.0f} % |" in page
+        distance = round(samples["energy_distance"][name], 3) + 0.0  # no minus before 0
+        assert f"| {row} | {100 * like:.0f} % | {100 * covered:.0f} % | {distance:.3f} |" in page
     for number in (samples["vae_elbo"], samples["vae_log_prob"]):
         assert f"${number:.1f}$" in page
     counts = zip(collapse["variances"], collapse["vae_active"], collapse["linear_active"], strict=True)

@@ -87,6 +87,15 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Benton et al. 2024",
+            "Joe Benton, Valentin De Bortoli, Arnaud Doucet, George Deligiannidis",
+            "Nearly d-Linear Convergence Bounds for Diffusion Models via Stochastic Localization",
+            "International Conference on Learning Representations",
+            2024,
+            _arxiv("2308.03686"),
+            "inproceedings",
+        ),
+        Reference(
             "Billingsley 1995",
             "Patrick Billingsley",
             "Probability and Measure",
@@ -153,6 +162,15 @@ REFERENCES = {
             "International Conference on Learning Representations",
             2021,
             _arxiv("2010.02502"),
+            "inproceedings",
+        ),
+        Reference(
+            "Dai & Wipf 2019",
+            "Bin Dai, David Wipf",
+            "Diagnosing and Enhancing VAE Models",
+            "International Conference on Learning Representations",
+            2019,
+            _arxiv("1903.05789"),
             "inproceedings",
         ),
         Reference(
@@ -631,6 +649,15 @@ REFERENCES = {
             "Journal of the Royal Statistical Society B 61(3), 611-622",
             1999,
             kind="article",
+        ),
+        Reference(
+            "Tzen & Raginsky 2019",
+            "Belinda Tzen, Maxim Raginsky",
+            "Theoretical guarantees for sampling and inference in generative models with latent diffusions",
+            "Conference on Learning Theory",
+            2019,
+            _arxiv("1903.01608"),
+            "inproceedings",
         ),
         Reference(
             "Vahdat & Kautz 2020",
