@@ -71,6 +71,9 @@ def test_sample_writes_a_picture_or_numbers(trained, tmp_path, capsys):
     numbers = np.load(tmp_path / "numbers.npz")
     assert numbers["samples"].shape == (3, 1, 8, 8) and abs(numbers["samples"]).max() <= 1
     assert numbers["labels"].tolist() == run.load(folder).labels(3).tolist() == [1, 4, 8]
+    file = str(tmp_path / "random.npz")
+    assert cli.main(["sample", folder, "--n", "9", "--seed", "2", "--labels", "random", "--out", file]) == 0
+    assert np.load(file)["labels"].tolist() == run.load(folder).labels(9, how="random", seed=2).tolist()
 
 
 @pytest.mark.parametrize(

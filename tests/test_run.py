@@ -100,6 +100,35 @@ def test_classes_come_as_often_as_in_the_data(trained):
     assert uneven.labels(3, 1).tolist() == [1, 1, 1]
 
 
+def test_classes_at_random_come_as_often_as_chance_has_it(trained):
+    uneven, n = replace(run.load(trained[0] / "1"), counts=(10, 0, 25, 5)), 4000
+    drawn = uneven.labels(n, how="random", seed=1)
+    assert torch.equal(drawn, uneven.labels(n, how="random", seed=1))
+    assert not torch.equal(drawn, uneven.labels(n, how="random", seed=2))
+    shares, counts = np.array([10, 0, 25, 5]) / 40, np.bincount(drawn, minlength=4)
+    deviation = np.sqrt(n * shares * (1 - shares))
+    assert (
+        counts[1] == 0 and (abs(counts - n * shares) <= 4 * deviation).all() and counts.tolist() != [1000, 0, 2500, 500]
+    )
+    neighbours = np.mean(drawn[1:].numpy() == drawn[:-1].numpy())
+    assert abs(neighbours - (shares**2).sum()) < 0.05  # each by itself, not in turn
+    with pytest.raises(ValueError, match="labels must be one of proportional, random, got 'sorted'"):
+        uneven.labels(2, how="sorted")
+    with pytest.raises(ValueError, match="labels must be left out where label is given, got 'random' and 1"):
+        uneven.labels(2, 1, "random")
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_samples_have_the_classes_that_were_drawn(trained):
+    loaded, seen = run.load(trained[0] / "1"), []
+    loaded.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    loaded.sample(6, 3, labels="random")
+    expected = loaded.labels(6, how="random", seed=3)
+    assert len(seen) and all(torch.equal(labels, expected) for labels in seen)
+    [*loaded.watch(6, 3, labels="random")]
+    assert torch.equal(seen[-1], expected)
+
+
 def test_large_pictures_are_drawn_and_measured_few_at_a_time(trained, monkeypatch):
     assert machine.at_once((1, 8, 8)) == machine.at_once((2,)) == 500 and machine.at_once((3, 32, 32)) == 125
     assert machine.at_once((3, 1024, 1024)) == 1

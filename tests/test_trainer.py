@@ -14,7 +14,7 @@ import torch
 from tinyddpm import data, train
 from tinyddpm.checker import assert_equal
 from tinyddpm.runs import run
-from tinyddpm.train.trainer import EPOCHS, MEMORY, Trainer, _mixed
+from tinyddpm.train.trainer import MEMORY, Trainer, _mixed
 
 from .runs import TINY
 
@@ -177,6 +177,21 @@ def test_the_squared_norm_is_the_mean_square_times_the_pixels():
     assert_equal(fast, 64 * slow, rtol=1e-2, atol=1e-5)
 
 
+def test_dropout_and_shifts_climb_a_ladder_of_epochs():
+    """TINY trains on 100 pictures with batches of 8: 25 steps are two epochs."""
+
+    def rates(epochs, **changes):
+        trainer = Trainer(replace(TINY, **{"ladder": 50.0, **changes}), data.load("few_digits"), torch.device("cpu"))
+        trainer.steps = round(epochs * 12.5)
+        return trainer.dropout_rate(), trainer.shift_rate()
+
+    assert rates(48) == (0.0, 0.25 * 0.96) and rates(50) == (0.05, 0.25) and rates(100) == (0.1, 0.5)
+    assert rates(150) == (0.15, 0.75) and rates(1000) == (0.2, 0.75)
+    assert rates(100, dropout=0.3, shift=2) == (0.3, 0.75) == rates(0, dropout=0.3, shift=2)
+    assert rates(100, dropout=0.0) == (0.0, 0.5) and rates(100, shift=1) == (0.1, 0.75)
+    assert rates(1000, ladder=math.inf) == (0.0, 0.0)
+
+
 def test_a_batch_norm_is_not_split_into_parts():
     with pytest.raises(ValueError, match="norm must not be batch for a batch in 2 parts"):
         Trainer(replace(TINY, norm="batch", accumulate=2), data.load("digits"), torch.device("cpu"))
@@ -197,11 +212,11 @@ def test_the_rates_of_dropout_are_compiled_once_each(monkeypatch):
     counter, compile = CompileCounter(), torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, mode: compile(model, backend=counter))
     monkeypatch.setattr("tinyddpm.train.trainer.DROPOUT", rates := (0.0, 0.1))
-    found, epochs = data.split(np.zeros((8, 1, 8, 8), np.float32), None, 0.0), EPOCHS
+    found = data.split(np.zeros((8, 1, 8, 8), np.float32), None, 0.0)
     with torch.random.fork_rng(devices=[]):
         config = replace(TINY, compile=True, conditional="nothing", attention=False)
         trainer = Trainer(config, found, torch.device("cpu"))
-        for steps in sorted([k * epochs + i for k in range(3) for i in (0, 1)]):
+        for steps in sorted([int(k * config.ladder) + i for k in range(3) for i in (0, 1)]):
             trainer.steps = steps
             trainer.step(0.5)
     torch._dynamo.reset()

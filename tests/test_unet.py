@@ -1,9 +1,11 @@
 """The networks: what they begin as, what each answer depends on, what they refuse."""
 
 import itertools
+import math
 
 import pytest
 import torch
+from torch import nn
 
 from tinyddpm.checker import assert_equal
 from tinyddpm.train.config import Config
@@ -125,3 +127,22 @@ def test_attention_has_four_axes_as_fast_kernels_want_it(monkeypatch):
     weights = torch.softmax(torch.einsum("bci,bcj->bij", query, key) / 8**0.5, dim=2)
     seen = torch.einsum("bij,bcj->bci", weights, value).reshape(x.shape)
     assert_equal(y, x + attention.out(seen), rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_layers_begin_at_zero_or_as_pytorch_has_them():
+    """Nine layers are set to 0: the second convolution of each block, the output of the attention and of the network."""
+
+    def zeros(**changes):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = network(Config(**changes), (1, 8, 8), 0)
+        return [
+            name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d) and not layer.weight.any()
+        ]
+
+    blocks = [name for name in zeros() if name.endswith(".conv_out")]
+    assert len(blocks) == 6 and {*zeros()} == {*blocks, "attention.out", "leave"}
+    assert zeros(zero_init=False) == []
+    model = network(Config(zero_init=False), (1, 8, 8), 0)
+    bound = 1 / math.sqrt(9 * 32)  # PyTorch's own: uniform up to one over the root of the inputs
+    assert 0.9 * bound < model.leave.weight.abs().max() <= bound and model.leave.bias.any()

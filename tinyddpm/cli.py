@@ -17,8 +17,11 @@ from typing import Annotated, Any, TypeAlias
 import tyro
 from tyro.conf import Positional, subcommand
 
-from .train.config import Config, check_lowest, one_of
+from .train.config import LABELS, Config, check_lowest, one_of
 from .train.samplers import SAMPLERS, VARIANCES
+
+CLASSES = "how the classes are chosen: in turn, each as often as in the data, or at random"
+"""What --labels says."""
 
 WIDTH = 120
 """Width of the table of equations, in characters."""
@@ -52,7 +55,8 @@ class Sample:
     clip: bool = True
     """clip the predicted x_0 of pictures to [-1, 1] in every step"""
     label: str | None = None
-    """class to draw, by its name or number; if not given, all classes in turn, each as often as in the data"""
+    """class to draw, by its name or number; if not given, all classes, as --labels says"""
+    labels: Annotated[str, one_of(CLASSES, LABELS)] = "proportional"
     guidance: float = 0.0
     """strength w of classifier-free guidance; 0 for none"""
     best: bool = False
@@ -77,6 +81,7 @@ class Judge:
     sampler: Annotated[str, one_of("sampler", SAMPLERS)] = "second_order"
     steps: int | None = None
     """number of sampling steps; if not given, 20, or T if that is fewer"""
+    labels: Annotated[str, one_of(CLASSES, LABELS)] = "proportional"
     best: bool = False
     """use the weights with the lowest held-out loss, not the last ones"""
     device: str = "auto"
@@ -213,13 +218,14 @@ def draw(command: Sample) -> None:
     from .train.machine import keep_memory
 
     keep_memory()
-    options = {name: getattr(command, name) for name in ("sampler", "steps", "variance", "eta", "label", "guidance")}
+    names = ("sampler", "steps", "variance", "eta", "label", "labels", "guidance")
+    options = {name: getattr(command, name) for name in names}
     options = {name: value for name, value in options.items() if value is not None}
     options |= {} if command.clip else {"clip": None}
     loaded = run.load(command.run, command.best, command.device)
     if command.out.suffix == ".npz":
         arrays: dict[str, Any] = {"samples": loaded.sample(command.n, command.seed, **options)}
-        labels = loaded.labels(command.n, command.label)
+        labels = loaded.labels(command.n, command.label, command.labels, command.seed)
         arrays |= {} if labels is None else {"labels": labels.numpy()}
         write(command.out, lambda file: np.savez_compressed(file, **arrays))
     else:
@@ -245,7 +251,7 @@ def judge(command: Judge) -> None:
     from .train.machine import keep_memory
 
     keep_memory()
-    options: dict[str, Any] = {"sampler": command.sampler, "steps": command.steps}
+    options: dict[str, Any] = {"sampler": command.sampler, "steps": command.steps, "labels": command.labels}
     judge.judge(command.run, command.n, command.seed, command.best, command.device, _print, **options)
 
 

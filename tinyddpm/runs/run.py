@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..door import check_name
 from ..train import SAMPLERS, VARIANCES, Sampler, guided, sample_path
-from ..train.config import Config, check_seed
+from ..train.config import LABELS, Config, check_seed
 from ..train.machine import at_once, device_of, in_precision
 from ..train.unet import fill, network, prediction
 from .checkpoint import BEST, CONFIG, LAST, read, read_config
@@ -86,22 +87,38 @@ class Run:
             steps = min(STEPS, schedule.T)
         return sample_path(model, schedule, (n, *self.shape), rng, sampler, steps, predicts=predicts, **options)
 
-    def sample(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> np.ndarray:
-        """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions)."""
-        rng, labels, parts = self.generator(seed), self.labels(n, label), []
+    def sample(
+        self, n: int, seed: int, label: int | str | None = None, labels: str = "proportional", **options: Any
+    ) -> np.ndarray:
+        """Samples, shape (n, channels, height, width), in [-1, 1]; or points, shape (n, dimensions).
+
+        Args:
+            n: how many.
+            seed: of the noise, and of the labels where they are random.
+            label: one class for all, by its name.
+            labels: how the classes are chosen otherwise, one of `LABELS`.
+            options: of `states`.
+        """
+        rng, classes, parts = self.generator(seed), self.labels(n, label, labels, seed), []
         count = at_once(self.shape)
         for done in range(0, n, count):  # each part begins with noise of its own
-            part = None if labels is None else labels[done : done + count]
+            part = None if classes is None else classes[done : done + count]
             *_, x_0 = self.states(min(count, n - done), rng, part, **options)
             parts.append(x_0)
         return self._finished(torch.cat(parts))
 
-    def watch(self, n: int, seed: int, label: int | str | None = None, **options: Any) -> Iterator[np.ndarray]:
+    def watch(
+        self, n: int, seed: int, label: int | str | None = None, labels: str = "proportional", **options: Any
+    ) -> Iterator[np.ndarray]:
         """Every state of n samples on their way, as `sample` gives the last one."""
-        return (self._finished(x) for x in self.states(n, self.generator(seed), self.labels(n, label), **options))
+        classes = self.labels(n, label, labels, seed)
+        return (self._finished(x) for x in self.states(n, self.generator(seed), classes, **options))
 
-    def labels(self, n: int, label: int | str | None = None) -> torch.Tensor | None:
-        """One class by its name for n samples; if none is asked for, all in turn, each as often as in the data; None without any."""
+    def labels(
+        self, n: int, label: int | str | None = None, how: str = "proportional", seed: int = 0
+    ) -> torch.Tensor | None:
+        """The classes of n samples: one by its name, or chosen as one of `LABELS` says; None for a run without classes."""
+        check_name("labels", how, LABELS)
         numbers = tuple(map(str, range(len(self.counts))))
         names = self.names or numbers
         if label is not None and str(label) not in names:
@@ -109,10 +126,14 @@ class Run:
             raise ValueError(
                 f"label must {allowed if names else 'not be given: the run is not conditional'}, got {label}"
             )
+        if label is not None and how != "proportional":
+            raise ValueError(f"labels must be left out where label is given, got {how!r} and {label!r}")
         if label is not None or not self.counts:
             return None if label is None else torch.full((n,), names.index(str(label)))
         shares = np.cumsum(self.counts) / sum(self.counts)
-        return torch.from_numpy(np.searchsorted(shares, (np.arange(n) + 0.5) / n))
+        # Not from the generator of the noise: with the same seed, classes and noise would depend on each other.
+        places = np.random.default_rng(seed).random(n) if how == "random" else (np.arange(n) + 0.5) / n
+        return torch.from_numpy(np.searchsorted(shares, places))
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator where the network is."""

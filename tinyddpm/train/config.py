@@ -31,6 +31,9 @@ CHOICES: dict[str, Collection[str]] = {
 }
 """The allowed values of each option that is one of a few words."""
 
+LABELS = ("proportional", "random")
+"""How the classes of samples are chosen: in turn, each as often as in the data; or each by itself, at random."""
+
 FREE = ("out", "resume", "device", "compile", "save_every", "grid_every", "judge")
 """The options that may change when a run is resumed: they say where and how it runs, not what it learns."""
 
@@ -109,6 +112,8 @@ class Config:
     """largest norm of the gradient; inf for no clipping"""
     ema: float | None = None
     """decay of the moving average of the weights; if not given, it averages over about the last tenth of the steps"""
+    ladder: float = 200.0
+    """how many epochs before dropout and shifts, where they are not given, grow by one stage"""
     flip: bool | None = None
     """augmentation, --flip or --no-flip: whether to mirror half of the pictures; if not given, where the dataset allows it"""
     shift: int | None = None
@@ -128,8 +133,10 @@ class Config:
     skips: Annotated[str, one_of("how skip connections join the way up", CHOICES["skips"])] = "concatenate"
     attention: bool = True
     """whether there is self-attention, at the smallest size"""
+    zero_init: bool = True
+    """whether the last layer of each block and of the network begins at 0"""
     dropout: float | None = None
-    """dropout rate; if not given, 0 at first and 0.05 more after every 200 epochs, up to 0.2"""
+    """dropout rate; if not given, 0 at first and 0.05 more after every --ladder epochs, up to 0.2"""
     conditional: str | None = None
     """what the network is conditioned on: labels, clusters (groups of similar pictures), nothing; if not given, labels where there are some, else clusters for pictures and nothing for points"""
     label_dropout: float = 0.1
@@ -159,7 +166,7 @@ class Config:
         check_seed(self.seed)
         self.noise_schedule()
         check_lowest(self, steps=1, batch=1, accumulate=1, warm_up=0, shift=0, levels=1, blocks=1)
-        for name in ("seconds", "lr", "clip", "save_every", "grid_every"):
+        for name in ("seconds", "lr", "clip", "ladder", "save_every", "grid_every"):
             value = getattr(self, name)
             if not value > 0 or (value == math.inf and name in ("seconds", "lr")):
                 raise ValueError(f"{name} must be a number above 0, got {value}")

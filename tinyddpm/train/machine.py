@@ -95,6 +95,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def compile_mode(device: torch.device, parts: int = 1) -> str:
+    """How `torch.compile` compiles a network: on a GPU with CUDA graphs.
+
+    Not with several processes, whose messages run beside the network, nor with a batch in parts, of which the second
+    would be written over the gradients of the first.
+    """
+    return "reduce-overhead" if device.type == "cuda" and parts == 1 else "default"
+
+
 def keep_memory() -> None:
     """Have the C library keep what is freed, for the next step: else each step asks for it anew, page by page.
 

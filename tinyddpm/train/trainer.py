@@ -19,21 +19,18 @@ from ..forward import Schedule
 from . import Model, ema_update_, guided, learned_variance_loss, stratified_times, training_loss
 from .config import Config
 from .lamb import Lamb
-from .machine import at_once, half_pays, seed_here
+from .machine import at_once, compile_mode, half_pays, seed_here
 from .times import Times
 from .unet import fill, network, prediction
 
 MEMORY = 18
 """Exponent of the weight average: step k weighs k**MEMORY, so that the last tenth of the steps has 86 percent."""
 
-EPOCHS = 200
-"""Against overfitting, dropout and augmentation grow with the epochs: by one step in so many."""
-
 DROPOUT = (0.0, 0.05, 0.1, 0.15, 0.2)
-"""The dropout rates, one for each `EPOCHS`, the last for all later ones; few, since each is compiled anew."""
+"""The dropout rates, one for each stage, the last for all later ones; few, since each is compiled anew."""
 
 SHIFTED = (0.25, 0.75)
-"""The fraction of a batch that is shifted: how much it grows in `EPOCHS`, and its largest value."""
+"""The fraction of a batch that is shifted: how much it grows in a stage, and its largest value."""
 
 
 class Trainer:
@@ -78,9 +75,7 @@ class Trainer:
         self.dropouts = [layer for layer in self.model.modules() if isinstance(layer, nn.Dropout)]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.half = half_pays(device, self.shape) if config.precision == "auto" else config.precision == "bfloat16"
-        # CUDA graphs: not with several processes, whose messages run beside the network, nor with a batch in parts,
-        # of which the second would be written over the gradients of the first.
-        mode = "reduce-overhead" if cuda and self.parts == 1 else "default"
+        mode = compile_mode(device, self.parts)
         self.net: nn.Module = torch.compile(self.model, mode=mode) if config.compile else self.model  # type: ignore[assignment]
         if processes > 1:
             self.net = DistributedDataParallel(self.net, device_ids=[device.index] if cuda else None)
@@ -158,17 +153,17 @@ class Trainer:
 
     def dropout_rate(self) -> float:
         """The dropout rate of the next step: it grows with the epochs."""
-        stage = min(int(self.epochs() / EPOCHS), len(DROPOUT) - 1)
+        stage = min(int(self.stages()), len(DROPOUT) - 1)
         return DROPOUT[stage] if self.config.dropout is None else self.config.dropout
 
     def shift_rate(self) -> float:
         """The fraction of the next batch that is shifted: it grows in the same way."""
         growth, most = SHIFTED
-        return min(most, growth * (self.epochs() / EPOCHS)) if self.config.shift is None else most
+        return min(most, growth * self.stages()) if self.config.shift is None else most
 
-    def epochs(self) -> float:
-        """How often each picture was trained on so far, on average."""
-        return self.steps * self.config.batch / len(self.x)
+    def stages(self) -> float:
+        """How far up the ladder of dropout and shifts the run is: one stage in so many epochs."""
+        return self.steps * self.config.batch / len(self.x) / self.config.ladder
 
     def decay(self) -> float:
         """The decay of the moving average in the step that was just made; in the first steps it is smaller."""

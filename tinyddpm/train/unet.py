@@ -234,7 +234,10 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
         "dropout": config.dropout or 0.0,
         "shift": config.max_shift,
     }
-    return UNet(shape[0], classes=classes, outputs=outputs, **chosen)
+    made = UNet(shape[0], classes=classes, outputs=outputs, **chosen)
+    if not config.zero_init:
+        made.apply(_ordinary)
+    return made
 
 
 def prediction(model: Model, channels: int) -> Model:
@@ -262,6 +265,12 @@ def levels(height: int, width: int) -> int:
 def size_of(model: nn.Module) -> int:
     """How many parameters a network has."""
     return sum(value.numel() for value in model.parameters())
+
+
+def _ordinary(layer: nn.Module) -> None:
+    """PyTorch's own first weights for a layer that `_zero` has set to 0."""
+    if isinstance(layer, nn.Conv2d) and not layer.weight.any():
+        layer.reset_parameters()
 
 
 def _zero(layer: nn.Module) -> nn.Module:
