@@ -1,15 +1,17 @@
 """The experiments of chapter 6: the recipe with one thing changed at a time, or with one mistake in it.
 
     python -m tinyddpm.experiments.ablations --workers 2
-    python -m tinyddpm.experiments.ablations --part mistakes
+    python -m tinyddpm.experiments.ablations --part memorisation
     python -m tinyddpm.experiments.ablations --part tables --page docs/experiments.md
 
-Every network is trained for the same number of steps, so that no result depends on how busy the machine was. A result
-is written down as soon as it is there, and not computed again: the command can be stopped at any time, and repeated.
+Networks are trained for a number of steps, so that no result depends on how busy the machine was. All that has seed 0
+comes first, then all that has seed 1, and so on. A result is written down as soon as it is there, and not computed again:
+the command can be stopped at any time, and repeated.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import shutil
@@ -25,7 +27,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import torch
 import tyro
-from scipy import stats
 
 from .. import data
 from ..data import Data
@@ -33,11 +34,12 @@ from ..files import write
 from ..forward import from_unit_range
 from ..runs import checkpoint, judge, loop, run
 from ..train.config import FREE, Config, check_lowest
+from .differences import LEVEL, Difference, corrected, differences, equal_spread, found
 from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
-from .tables import spread, table
-from .ways import ways
+from .tables import small, spread, table
+from .ways import ENDS, FIXED, drawn, ending, ways
 
 Changes: TypeAlias = dict[str, Any]
 PICTURES = "pictures.npz"
@@ -47,6 +49,8 @@ PICTURES = "pictures.npz"
 FREELY: Changes = {"clip": math.inf}
 LAMB: Changes = {"optimiser": "lamb", "lr": 1e-3}
 DESCENT: Changes = {"optimiser": "sgd", "lr": 2e-3, **FREELY}
+NEITHER: Changes = {"dropout": 0.0, "shift": 0}
+ORDINARY: Changes = {"zero_init": False}
 
 QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
     # The advice: "the loss must be the squared norm; as a mean over the pixels it is so small that gradients get lost".
@@ -70,8 +74,24 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
     ("Are pictures shifted?", {}, ({"shift": None}, {"shift": 1})),
     ("Is attention needed?", {}, ({"attention": True}, {"attention": False})),
     ("How much dropout?", {}, ({"dropout": None}, {"dropout": 0.1})),
+    ("Neither dropout nor shifts?", {}, (NEITHER,)),
+    ("Do the last layers begin at 0?", {}, (ORDINARY,)),
+    ("LAMB, if they do not?", ORDINARY, ({**LAMB, **ORDINARY}, {**LAMB, "lr": 1e-2, **ORDINARY})),
+    ("In which precision?", {}, ({"precision": "bfloat16"},)),
 )
 """Each question, the changes that its variants are compared with, and the variants; one that is the recipe is left out."""
+
+LENGTHS = (3000, 9000, 18000)
+"""How many steps the longer runs take, with dropout and shifts and without."""
+
+LONG: Changes = {"steps": LENGTHS[1]}
+LONGER: tuple[tuple[Changes, tuple[Changes, ...]], ...] = (
+    *(({"steps": steps}, ({"steps": steps, **NEITHER},)) for steps in LENGTHS),
+    (LONG, ({**LONG, "dropout": 0.0}, {**LONG, "shift": 0}, {**LONG, "dropout": 0.2, "shift": 1})),
+    (LONG, ({**LONG, "ladder": 100.0}, {**LONG, "ladder": 400.0})),
+    (LONG, ({**LONG, "weighting": "bound"},)),
+)
+"""Longer runs, and what they are compared with: the recipe for as many steps."""
 
 DDPM: dict[str, Changes] = {variance: way for (_, variance), way in ways().items() if variance}
 OTHERS: dict[str, Changes] = {name: way for (name, variance), way in ways().items() if not variance}
@@ -81,14 +101,43 @@ SAMPLING: dict[str, Changes] = {**DDPM, "unclipped": {**DDPM["posterior"], "clip
 STEPS = (1000, 100, 20)
 """The numbers of steps that each of them samples with."""
 
+OWN = "second_order-20"
+"""The way in which the recipe itself is sampled."""
+
+LESS: dict[str, tuple[str, str]] = {
+    f"{variance}-then-{end}": (variance, end) for variance in reversed(FIXED) for end in ENDS if variance != end
+}
+"""Ways to sample with less variance in the last steps: the variance before, and how it ends."""
+
+BATCHES: dict[str, int | None] = {"running-averages": None, "batches-of-500": 500, "batches-of-8": 8, "batches-of-1": 1}
+"""What a batch norm normalises by when it samples: the running averages of its training, or the batch of samples."""
+
+Figure: TypeAlias = Literal["frechet_distance", "nearest_neighbours"]
+
 
 class Ablation(NamedTuple):
-    """A change, in the config or only in the sampling, and what it is compared with."""
+    """A change, in the config or only in the sampling, and what it is compared with, by which figure."""
 
     question: str
     changes: Changes
     against: str = "base"
     sampling: Changes | None = None
+    figure: Figure = "frechet_distance"
+
+    @property
+    def network(self) -> str:
+        """The name of the change whose networks it takes."""
+        return _name(self.changes)
+
+    @property
+    def part(self) -> str:
+        """The table that it belongs to: longer runs, or what is done to the recipe or to how it is sampled."""
+        return "memorisation" if "steps" in self.changes else "sampling" if self.sampling else "changes"
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What it is compared in: a table, a figure and, where the same networks are sampled again, which these are."""
+        return self.part, self.figure, self.network if self.sampling else ""
 
 
 def _name(changes: Changes) -> str:
@@ -103,17 +152,35 @@ def _listed() -> dict[str, Ablation]:
         listed.setdefault(_name(against), Ablation(question, against))
         for changes in variants:
             listed.setdefault(_name(changes), Ablation(question, changes, _name(against)))
+    for against, variants in LONGER:
+        listed.setdefault(_name(against), Ablation("Longer", against, "", figure="nearest_neighbours"))
+        for changes in variants:
+            figure: Figure = "frechet_distance" if "weighting" in changes else "nearest_neighbours"
+            listed.setdefault(_name(changes), Ablation("Longer", changes, _name(against), figure=figure))
     for steps in STEPS:
         for way, options in SAMPLING.items():
             if steps == max(STEPS) and way not in DDPM:
                 continue  # it takes minutes, and only these two come from DDPM
-            compared = "base" if way == "posterior" else f"posterior-{steps}"
+            fewer = OWN if steps == max(STEPS) else f"posterior-{max(STEPS)}"
+            compared = fewer if way == "posterior" else f"posterior-{steps}"
             listed[f"{way}-{steps}"] = Ablation(f"In {steps} steps", {}, compared, {**options, "steps": steps})
+    for way, (variance, end) in LESS.items():
+        less: Changes = {"sampler": ending(end), "variance": variance, "steps": 100}
+        listed[f"{way}-100"] = Ablation("Less variance at the end", {}, f"{variance}-100", less)
+    for way, size in BATCHES.items():
+        meant = "" if size is None else "running-averages"
+        listed[way] = Ablation("Batch norm", {"norm": "batch"}, meant, {"batches": size})
     return listed
 
 
 ABLATIONS = _listed()
 """All ablations, by the names that --only takes."""
+
+PARTS = {"changes": ("changes", "sampling"), "memorisation": ("memorisation",)}
+"""The ablations that belong to a part of the command."""
+
+KEPT = {of.network for of in ABLATIONS.values() if of.sampling}
+"""The networks that are kept, because they are sampled in other ways too."""
 
 # The experiments. ----------------------------------------------------------------------------------------------------
 
@@ -130,20 +197,20 @@ class Options:
 
     out: Path = Path("docs/assets/ablations")
     """folder for the results; results that are in it already are not computed again"""
-    part: Literal["changes", "mistakes", "tables"] = "changes"
-    """what to do; the tables are printed in any case"""
+    part: Literal["all", "changes", "memorisation", "mistakes", "tables"] = "all"
+    """what to do: the changes, which train for --steps or only sample; memorisation, the longer runs; mistakes; or all of these. The tables are printed in any case"""
     only: tuple[str, ...] = ()
-    """names of changes; if not given, all. The recipe itself is always measured"""
+    """names of changes; if not given, all. Beside short runs the recipe itself is always measured"""
     seeds: int = 3
     """how many networks are trained for each change"""
     steps: int = 1000
-    """how many steps each is trained"""
+    """how many steps each is trained, except in longer runs"""
     samples: int = 1000
     """how many samples are judged"""
     workers: int = 1
     """how many processes work in parallel and share the cores"""
     runs: Path = Path("runs/ablations")
-    """folder for the networks; only those of the recipe are kept"""
+    """folder for the networks; only those are kept that are sampled in several ways"""
     page: Path | None = None
     """Markdown page whose tables are replaced"""
 
@@ -173,17 +240,24 @@ class Job(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        kind = "base" if ABLATIONS[self.name].sampling else self.name
-        return self.options.runs / f"{kind}-{self.seed}"
+        return self.options.runs / f"{ABLATIONS[self.name].network}-{self.seed}"
+
+    @property
+    def trained(self) -> bool:
+        """Whether its network is there."""
+        return all((self.folder / file).is_file() for file in (checkpoint.LAST, checkpoint.REPORT))
 
 
 def trained(job: Job) -> tuple[float, float, run.Run]:
     """The network of a job, after its training or the rest of it; with its losses on training and on held-out data."""
-    config = replace(Config(), steps=job.options.steps, seed=job.seed, **ABLATIONS[job.name].changes)
+    if ABLATIONS[job.name].sampling:  # it is there already
+        report = json.loads((job.folder / checkpoint.REPORT).read_text("utf-8"))
+        return report["loss"], report["held_out_loss"], run.load(job.folder)
+    config = replace(Config(), **{"steps": job.options.steps, "seed": job.seed, **ABLATIONS[job.name].changes})
     with redirect_stderr(StringIO()):  # the bars of several processes would write over each other
-        report = loop.fit(replace(config, out=job.folder, resume=True, grid_every=math.inf))
-    assert report is not None and report.held_out_loss is not None
-    return report.loss, report.held_out_loss, run.load(job.folder)
+        made = loop.fit(replace(config, out=job.folder, resume=True, grid_every=math.inf))
+    assert made is not None and made.held_out_loss is not None
+    return made.loss, made.held_out_loss, run.load(job.folder)
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -194,8 +268,8 @@ def measure(job: Job) -> dict[str, Any]:
     except FloatingPointError as problem:
         return {"diverged": str(problem)}
     seeds = range(DRAWS * job.seed, DRAWS * (job.seed + 1))  # other noise for every network
-    sets = [loaded.sample(job.options.samples, seed, **ways) for seed in seeds]
-    if ABLATIONS[job.name].changes:
+    sets = [drawn(loaded, job.options.samples, seed, ways) for seed in seeds]
+    if ABLATIONS[job.name].network not in KEPT:
         shutil.rmtree(job.folder)
     return {"loss": loss, "held_out_loss": held_out_loss, **_judged(sets, dataset)}
 
@@ -210,21 +284,36 @@ def _judged(sets: Sequence[np.ndarray], dataset: Data) -> dict[str, float]:
 
 def change(options: Options) -> Results:
     """Measure every change with every seed, except those that are in the results already; gives all results."""
-    results = _load(options)
-    names = [name for name in ABLATIONS if not options.only or name in ("base", *options.only)]
-    jobs = [Job(name, seed, options) for seed in range(options.seeds) for name in names]
-    missing = [job for job in jobs if job.key not in results["runs"]]
-    later = [job for job in missing if ABLATIONS[job.name].sampling]
-    needed = {job.folder for job in later if not (job.folder / checkpoint.LAST).is_file()}
-    first = [job for job in jobs if job not in later and (job in missing or job.folder in needed)]
-    done = 0
-    for jobs in (first, later):  # these sample from networks of those
-        for job, figures in _work(jobs, options.workers):
-            results["runs"][job.key] = figures
-            save(options.out, results)
-            done += 1
-            print(f"{done} of {len(first + later)}: {job.name}, seed {job.seed}: {_distance(figures)}", flush=True)
+    results, done = _load(options), 0
+    parts = [part for name, parts in PARTS.items() if options.part in ("all", name) for part in parts]
+    chosen = [name for name, of in ABLATIONS.items() if of.part in parts]
+    names = [name for name in chosen if not options.only or name in ("base", *options.only)]
+    for seed in range(options.seeds):
+        jobs = [Job(name, seed, options) for name in names]
+        sampled = [job for job in jobs if ABLATIONS[job.name].sampling]
+        first = [job for job in jobs if job not in sampled and job.key not in results["runs"]]
+        needed = {job.folder for job in sampled if job.key not in results["runs"]} - {job.folder for job in first}
+        kept = [Job(name, seed, options) for name in sorted(KEPT)]
+        first += [job for job in kept if job.folder in needed and not job.trained]
+        for these in (first, sampled):
+            for job, figures in _work(
+                [job for job in these if job in first or job.key not in results["runs"]], options.workers
+            ):
+                _put(results, job, figures)
+                save(options.out, results)
+                done += 1
+                print(f"{done}: {job.name}, seed {job.seed}: {_distance(figures)}", flush=True)
     return results
+
+
+def _put(results: Results, job: Job, figures: Mapping[str, Any]) -> None:
+    """Add what was measured; where a network came out otherwise than before, as on another machine, what was sampled from that one is dropped."""
+    was = results["runs"].get(job.key, figures)
+    results["runs"][job.key] = dict(figures)
+    if was.get("held_out_loss") != figures.get("held_out_loss"):
+        for name, of in ABLATIONS.items():
+            if of.sampling and of.network == job.name:
+                results["runs"].pop(f"{name}/{job.seed}", None)
 
 
 def _work(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
@@ -315,68 +404,101 @@ def by_seed(results: Results, name: str, figure: str = "frechet_distance") -> di
     return {seed: runs[seed][figure] for seed in sorted(runs) if figure in runs[seed]}
 
 
-def difference(results: Results, name: str) -> tuple[float, float, bool]:
-    """How much larger the Fréchet distance is with a change than without it, seed by seed, and whether that is significant.
+def by_length(results: Results, changes: Changes, figure: str) -> dict[int, list[float]]:
+    """A figure of the recipe with these changes, by the number of steps of the run."""
+    names = {results["settings"]["steps"]: _name(changes)}
+    names |= {steps: _name({"steps": steps, **changes}) for steps in LENGTHS}
+    each = {steps: [*by_seed(results, name, figure).values()] for steps, name in names.items()}
+    return {steps: of for steps, of in sorted(each.items()) if of}
 
-    Returns:
-        The mean difference, its standard error (NaN for one seed), and whether it is more than chance would give in
-        one of twenty changes that change nothing (Student's t).
-    """
-    one, other = by_seed(results, name), by_seed(results, ABLATIONS[name].against)
-    each = np.array([one[seed] - other[seed] for seed in one if seed in other])
-    if len(each) < 2:
-        return float(each.mean()) if len(each) else math.nan, math.nan, False
-    error = float(each.std(ddof=1) / math.sqrt(len(each)))
-    return float(each.mean()), error, bool(abs(each.mean()) > stats.t.ppf(0.975, len(each) - 1) * error)
+
+def groups(results: Results) -> dict[tuple[str, str, str], dict[str, dict[int, float]]]:
+    """What is compared together, by `Ablation.group`: each row a figure of every network of a kind."""
+    made: dict[tuple[str, str, str], dict[str, dict[int, float]]] = {}
+    for name, of in ABLATIONS.items():
+        for row in filter(None, (of.against, name)):
+            if found := by_seed(results, row, of.figure):
+                made.setdefault(of.group, {})[row] = found
+    return made
+
+
+def compared(results: Results) -> dict[str, Difference]:
+    """Every comparison that was made, by the name of the change, corrected for their number."""
+    made: dict[str, Difference] = {}
+    for group, rows in groups(results).items():
+        pairs = {name: (name, of.against) for name, of in ABLATIONS.items() if of.group == group and of.against}
+        made |= differences(rows, {name: pair for name, pair in pairs.items() if pair[0] != pair[1]})
+    return corrected(made)
 
 
 def changes_table(results: Results) -> str:
     """What was changed in the recipe."""
-    figures = {"held out": "held_out_loss", "neighbours": "nearest_neighbours"}
-    return _comparison(results, "changed", [name for name, of in ABLATIONS.items() if not of.sampling], figures)
+    return _comparison(results, "changed", "changes", {"held out": "held_out_loss", "neighbours": "nearest_neighbours"})
 
 
 def sampling_table(results: Results) -> str:
-    """How else the recipe's networks were sampled."""
-    figures = {"neighbours": "nearest_neighbours"}
-    return _comparison(results, "sampled", [name for name, of in ABLATIONS.items() if of.sampling], figures)
+    """How else the recipe's networks were sampled, and those with batch norm."""
+    return _comparison(results, "sampled", "sampling", {"neighbours": "nearest_neighbours"})
 
 
-def _comparison(results: Results, title: str, names: Sequence[str], figures: Mapping[str, str]) -> str:
-    rows, above = list[list[str]](), ""
-    for name in names:
-        against = ABLATIONS[name].against
+def memorisation_table(results: Results) -> str:
+    """Longer runs; what is compared are the neighbours, and the distance where the weights are those of the bound."""
+    figures = {"held out": "held_out_loss", "neighbours": "nearest_neighbours"}
+    return _comparison(results, "changed", "memorisation", figures)
+
+
+def _comparison(results: Results, title: str, part: str, figures: Mapping[str, str]) -> str:
+    rows, above, made = list[list[str]](), "", compared(results)
+    for name in (name for name, of in ABLATIONS.items() if of.part == part):
         runs = [of for key, of in results["runs"].items() if key.rpartition("/")[0] == name]
         if not runs:
             continue
         far, diverged = [*by_seed(results, name).values()], sum("diverged" in of for of in runs)
         cells = [spread(far)] if far else []
-        apart = "" if name == "base" else _apart(*difference(results, name))
-        if apart and against != "base":
+        apart = str(made[name]) if name in made else ""
+        if apart and (against := ABLATIONS[name].against) != "base":
             apart += " to the line above" if against == above else f" to {short(against)}"
         means = (list(by_seed(results, name, of).values()) for of in figures.values())
         rows.append(
             [
                 short(name),
+                str(len(runs)),
                 ", ".join(cells + [f"{diverged} diverged"] * bool(diverged)),
                 apart,
+                *(small(made[name].p, made[name].holm) if name in made else ["", ""]),
                 *(f"{np.mean(of):.3f}" if of else "" for of in means),
             ]
         )
         above = name
-    return table([title, "Fréchet distance", "difference", *figures], rows)
+    return table([title, "runs:", "Fréchet distance", "ratio", "p:", "Holm:", *figures], rows)
+
+
+def comparisons_line(results: Results) -> str:
+    """How many comparisons there are, how many are significant, and what that rests on."""
+    made = compared(results)
+    count, sure, discovered = found(made)
+    if not count:
+        return ""
+    said = [
+        f"All {count} comparisons of this page are corrected together: {sure} are significant by Holm's method at "
+        f"{LEVEL:.0%} (bold), {discovered} by that of Benjamini and Hochberg."
+    ]
+    for (part, figure, network), rows in groups(results).items():
+        tested = [made[name].df for name in rows if name in made and made[name].df]
+        deviation, p = equal_spread(rows)
+        if tested and not math.isnan(p):
+            what = {"frechet_distance": "distances", "nearest_neighbours": "neighbours"}[figure]
+            of = f" of {short(network)}" if network else ""
+            said.append(
+                f"The {what} in the {len(rows)} rows on {part}{of} have a common spread of {deviation:.1%} ({tested[0]} "
+                f"degrees of freedom; Bartlett's test of equal spread: p = {p:.2f})."
+            )
+    return " ".join(said) + "\n"
 
 
 def short(name: str) -> str:
     """A name as tables and figures have it."""
     return "the recipe" if name == "base" else name.replace("optimiser=", "").replace(",", ", ")
-
-
-def _apart(mean: float, error: float, sure: bool) -> str:
-    if math.isnan(mean):
-        return ""
-    apart = f"{round(mean, 4) + 0.0:+.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}")
-    return f"**{apart}**" if sure else apart
 
 
 def mistakes_table(results: Results) -> str:
@@ -391,6 +513,8 @@ def mistakes_table(results: Results) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "changes": changes_table,
     "sampling": sampling_table,
+    "memorisation": memorisation_table,
+    "comparisons": comparisons_line,
     "mistakes": mistakes_table,
 }
 """The tables, by their names on a page."""
@@ -404,10 +528,17 @@ def tables(results: Results) -> dict[str, str]:
 # The command. --------------------------------------------------------------------------------------------------------
 
 
+def work(options: Options) -> Results:
+    """Do what the options ask for; gives all results."""
+    if options.part in ("all", *PARTS):
+        change(options)
+    mistakes = options.part == "mistakes" or (options.part == "all" and not options.only)
+    return mistake(options) if mistakes else _load(options)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code: 0, 2 for invalid input, 130 when interrupted."""
     options = tyro.cli(Options, prog="python -m tinyddpm.experiments.ablations", args=arguments)
-    work = {"changes": change, "mistakes": mistake, "tables": _load}[options.part]
     return exit_code(lambda: show(tables(work(options.check())), options.page))
 
 

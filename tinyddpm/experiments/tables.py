@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with aligned columns; a column whose head ends in ":" is aligned to the right."""
+    """A table with aligned columns, "" for no rows; a column whose head ends in ":" is aligned to the right."""
     lines = [[title.removesuffix(":") for title in head], *rows]
     if len(lines) == 1:
-        return "Nothing has been measured yet.\n"
+        return ""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rules = [
         "-" * width if title[-1] != ":" else "-" * (width - 1) + ":" for title, width in zip(head, widths, strict=True)
@@ -36,3 +36,8 @@ def spread(values: Sequence[float]) -> str:
     """A mean and, of several values, their standard deviation."""
     of_several = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4f}{of_several}"
+
+
+def small(*chances: float) -> list[str]:
+    """Probabilities; "" where there is none."""
+    return ["" if chance != chance else "< 0.0001" if chance < 1e-4 else f"{chance:.2g}" for chance in chances]

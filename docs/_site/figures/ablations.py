@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import NullLocator
 
 from tinyddpm.experiments import ablations
 from tinyddpm.experiments.mistakes import MISTAKES
@@ -22,10 +23,10 @@ FAR = 10
 
 
 def changes() -> Figure:
-    """The Fréchet distance of every network, a row for each change; orange where chance does not explain it."""
+    """The Fréchet distance of every network, a row for each change; orange where it differs significantly."""
     results = ablations.load(MEASURED)
-    measured = {key.rpartition("/")[0] for key in results["runs"]}
-    names = [name for name, of in ablations.ABLATIONS.items() if name in measured and not of.sampling]
+    measured, made = {key.rpartition("/")[0] for key in results["runs"]}, ablations.compared(results)
+    names = [name for name, of in ablations.ABLATIONS.items() if name in measured and of.part == "changes"]
     labels = [textwrap.fill(ablations.short(name), 24) for name in names]
     asked = [ablations.ABLATIONS[name].question for name in names]
     heights = np.array([1 + 1.1 * label.count("\n") for label in labels])
@@ -38,7 +39,7 @@ def changes() -> Figure:
     ax.axvline(results["floor"], color=INK, linewidth=1, linestyle=":")
     for name, place in zip(names, places, strict=True):
         far = np.array([*ablations.by_seed(results, name).values()])
-        color = ORANGE if name != "base" and ablations.difference(results, name)[2] else BLUE
+        color = ORANGE if name in made and made[name].sure else BLUE
         near = far[far < edge]
         ax.plot(near, np.full(len(near), place), "o", color=color, markersize=4.5, alpha=0.8, markeredgewidth=0)
         if len(near) < len(far) or not len(far):
@@ -77,6 +78,26 @@ def sampling() -> Figure:
     ax.set_xticks(range(len(steps)), [str(count) for count in steps])
     plain(ax.yaxis)
     fig.legend(loc="outside lower center", ncols=3)
+    return fig
+
+
+def memorisation() -> Figure:
+    """How near samples are to the training data, and the held-out loss, against the length of the run."""
+    results, lengths = ablations.load(MEASURED), set[int]()
+    fig, axes = figure(1, 2, 3.0)
+    labels = {"nearest_neighbours": "neighbours", "held_out_loss": "held-out loss"}
+    for ax, (figured, label) in zip(axes, labels.items(), strict=True):
+        for changes, kind, color in (({}, "the recipe", BLUE), (ablations.NEITHER, "no dropout, no shifts", ORANGE)):
+            each = ablations.by_length(results, changes, figured)
+            lengths |= {*each}
+            ax.plot([*each], [np.mean(of) for of in each.values()], color=color, label=kind)
+            for steps, of in each.items():
+                ax.plot([steps] * len(of), of, "o", color=color, markersize=4.5, alpha=0.8, markeredgewidth=0)
+        ax.set(xscale="log", xlabel="steps of training", ylabel=label)
+    for ax in axes:
+        ax.set_xticks(sorted(lengths), [f"{steps / 1000:g}k" for steps in sorted(lengths)])
+        ax.xaxis.set_minor_locator(NullLocator())
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 
