@@ -5,6 +5,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from tinyddpm.train.trainer import Trainer
 from tinyddpm.train.unet import network
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 TINY = partial(Config, T=20, width=8, levels=1, batch=16)
 
@@ -66,6 +69,15 @@ def test_every_change_is_one_that_the_trainer_takes():
             assert {*of.changes} > {*against} and all(of.changes[field] == value for field, value in against.items())
     for mistake in MISTAKES.values():
         replace(Config(), **mistake.changes).check()
+
+
+def test_every_ablation_is_in_a_table_and_in_a_part():
+    by_table = {name: of.part for name, of in ABLATIONS.items()}
+    assert {*by_table.values()} == {part for parts in ablations.PARTS.values() for part in parts} < {*ablations.TABLES}
+    assert by_table["running-averages"] == "batches" and by_table["beta-then-none-100"] == "less"
+    assert by_table["beta-100"] == "sampling" and by_table["steps=9000,weighting=bound"] == "memorisation"
+    assert by_table["base"] == by_table["norm=batch"] == "changes"
+    assert sorted(ablations.KEPT) == ["base", "norm=batch"]
 
 
 def test_what_the_recipe_does_already_is_not_tried_again(monkeypatch):
@@ -371,9 +383,8 @@ def cells(table):
 def test_the_tables_say_what_was_measured():
     results = made_up()
     made, texts = ablations.compared(results), ablations.tables(results)
-    changes, sampling, longer, wrong = (
-        cells(texts[name]) for name in ("changes", "sampling", "memorisation", "mistakes")
-    )
+    changes, sampling, wrong = (cells(texts[name]) for name in ("changes", "sampling", "mistakes"))
+    longer = cells(texts["memorisation"].partition("\n\n")[2])
     assert changes[0] == ["changed", "runs", "Fréchet distance", "ratio", "p", "Holm", "held out", "neighbours"]
 
     def compared(name, more=""):
@@ -400,7 +411,24 @@ def test_the_tables_say_what_was_measured():
         ["steps=9000, dropout=0.0, shift=0", "2", *compared(neither, above)],
     ]
     assert wrong[2:] == [["no noise added", "0.253", "2.2700", "0.74"]]
-    assert ablations.changes_table({**results, "runs": {}}) == ""
+    assert {made for name, made in ablations.tables({**results, "runs": {}}).items() if name != "mistakes"} == {""}
+    assert "(figure:ablations.memorisation)" in texts["memorisation"] and texts["less"] == texts["batches"] == ""
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_figures_show_what_was_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    from _site.figures import ablations as figures
+
+    monkeypatch.setattr(figures, "MEASURED", tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps(made_up()))
+    neighbours, held_out = figures.memorisation().axes
+    recipe, without = (line.get_xydata().tolist() for line in neighbours.lines if line.get_linestyle() == "-")
+    assert recipe == [[1000, 0.9], [3000, 0.95], [9000, pytest.approx(0.905)]]
+    assert without == [[9000, pytest.approx(0.695)]] and held_out.lines[0].get_ydata().tolist() == [0.2749] * 3
+    (rows,) = figures.changes().axes
+    colors = {str(line.get_color()) for line in rows.lines if line.get_marker() == "o" and 0.02 in line.get_xdata()}
+    assert colors == {figures.ORANGE}  # norm=layer, which is significant
 
 
 def test_how_many_comparisons_there_are_is_said():
@@ -420,3 +448,32 @@ def test_a_page_gets_its_tables_anew_and_keeps_its_words(tmp_path, tiny, capsys)
     assert file.read_text("utf-8") == renewed(page, dict.fromkeys(ablations.TABLES, ""))
     assert command(tmp_path, "--part", "tables", "--page", str(tmp_path / "none.md")) == 2
     assert "none.md" in capsys.readouterr().err
+
+
+WORSE = (
+    "optimiser=sgd,lr=0.002,clip=inf optimiser=lamb,lr=0.001 optimiser=lamb,lr=0.01 norm=instance time=learned "
+    "weighting=bound schedule=linear conditional=clusters conditional=nothing shift=1 posterior-20"
+)
+"""What the page calls significantly worse than what it is compared with."""
+
+BETTER = "loss=sum,optimiser=sgd,lr=0.002,clip=inf ddim-20 second_order-20"
+"""And better."""
+
+EQUAL = (
+    "loss=sum clip=inf loss=sum,clip=inf norm=layer norm=batch skips=add attention=False optimiser=adamw,lr=0.002 "
+    "times=uniform times=importance weighting=min_snr predicts=noise predicts=x_0 ema=0.9999 ema=0.0 dropout=0.1 "
+    "posterior-1000 beta-1000 beta-100 beta-20 unclipped-100 unclipped-20"
+)
+"""Of these it says that there is no significant difference."""
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_page_says_of_each_change_what_its_networks_show():
+    made = ablations.compared(ablations.load(DOCS / "assets" / "ablations"))
+    assert {name for name in WORSE.split() if not (made[name].sure and made[name].ratio > 1)} == set()
+    assert {name for name in BETTER.split() if not (made[name].sure and made[name].ratio < 1)} == set()
+    assert {name for name in EQUAL.split() if made[name].sure} == set()
+    assert 3.5 < made["conditional=nothing"].ratio < 4.5 and 3.5 < made["weighting=bound"].ratio < 4
+    assert 1 < made["conditional=clusters"].ratio < 1.5  # most of the difference is made up for
+    lamb = ablations.by_seed(ablations.load(DOCS / "assets" / "ablations"), "optimiser=lamb,lr=0.001", "held_out_loss")
+    assert min(lamb.values()) > 0.84  # 0.86 is that of a network that outputs 0

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from tinyddpm import cli, data
 from tinyddpm.experiments import benchmark, peers
-from tinyddpm.experiments.benchmark import OURS, TOLD
+from tinyddpm.experiments.benchmark import LABELLED, OURS
 from tinyddpm.experiments.tables import renewed, table
-from tinyddpm.runs import judge, run
-from tinyddpm.train import metrics
+from tinyddpm.runs import judge, loop, run
+from tinyddpm.train import machine, metrics, trainer
 from tinyddpm.train.config import Config
 from tinyddpm.train.trainer import Trainer
 from tinyddpm.train.unet import UNet, size_of
@@ -47,7 +48,7 @@ def stubs(monkeypatch):
         made.append(net := Stub(*shape))
         return peers.Peer(net, lambda x: ((net.layer(x) - x) ** 2).mean(), net.sample, torch.optim.Adam)
 
-    known = {"stub": peers.Known("json", make, 7), "absent": peers.Known("no_such_package", make, 7)}
+    known = {"stub": peers.Known("json", make, 7, 3e-4), "absent": peers.Known("no_such_package", make, 7, 3e-4)}
     monkeypatch.setattr(benchmark, "PEERS", known)
     return made
 
@@ -114,14 +115,16 @@ def test_the_most_that_a_machine_can_do(monkeypatch):
     assert [*found["peaks"]] == [*kinds, "copy"]
 
 
-def test_the_floors(quick_judge):
+def test_the_floors(quick_judge, monkeypatch):
+    monkeypatch.setattr(benchmark, "DRAWS", 30)
     found, floors = data.load("digits"), benchmark.floors()
     noise = np.random.default_rng(0).uniform(-1, 1, found.train.shape).astype(np.float32)
     features, _ = judge.classifier(found)
     far = metrics.frechet_distance(features.describe(found.held_out), features.describe(noise))
-    for kind in ("halves", "drawn"):
-        assert len(set(floors[kind])) == benchmark.DRAWS and 0 < max(floors[kind]) < far / 10
-    assert max(floors["halves"]) < np.mean(floors["drawn"])  # which have not the shares of the digits quite right
+    for kind in benchmark.FLOORS:
+        assert len(set(floors[kind])) == 30 and 0 < max(floors[kind]) < far / 10
+    means = [np.mean(floors[kind]) for kind in ("halves", "by_class", "drawn")]
+    assert means[0] < means[1] < 0.8 * means[2]  # drawn freely, they have not the shares of the digits quite right
 
 
 def test_a_peer_is_drawn_from_with_the_average_and_goes_on_from_where_it_was(stubs, quick_judge, monkeypatch):
@@ -148,29 +151,49 @@ def test_a_peer_is_drawn_from_with_the_average_and_goes_on_from_where_it_was(stu
     assert first["frechet_distance"] > 0 and first["nearest_neighbours"] > 0
 
 
-@pytest.mark.parametrize("name", [OURS, TOLD])
+@pytest.mark.parametrize("name", [OURS, LABELLED])
 def test_ours_is_measured_by_its_own_commands(name, quick_judge, quick_pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "SAMPLES", 40)
-    said = []
+    said, saves, save = [], [], loop.save
     monkeypatch.setattr(benchmark, "command", lambda *arguments: said.append((arguments, cli.main(arguments))))
+    monkeypatch.setattr(benchmark, "apart", lambda measure, settings: benchmark.MEASURES[measure](**settings))
+    monkeypatch.setattr(loop, "save", lambda trainer, path: (saves.append(trainer.seconds), save(trainer, path)))
     found = benchmark.ours(tmp_path, name, 0.05, 3)
-    assert [(arguments[0], code) for arguments, code in said] == [("train", 0), ("sample", 0)]
+    assert [(arguments[0], code) for arguments, code in said] == [("train", 0)]
     folder = benchmark.folder_of(tmp_path, name, 0.05, 3)
     loaded = run.load(folder)
     assert loaded.config.seed == 3 and loaded.config.seconds == 0.05
-    assert len(loaded.counts) == (10 if name == TOLD else data.CLUSTERS)
+    assert len(saves) == 1 and saves[0] >= 0.05  # once, and the clock had stopped
+    assert len(loaded.counts) == (10 if name == LABELLED else data.CLUSTERS)
     digits = data.load("digits")
     assert np.array_equal(data.load(loaded.config.data).train, digits.train)  # and nothing of what is held out
-    verdict = judge.compare(loaded.sample(40, 3), digits)
+    verdict = judge.compare(loaded.sample(40, 3, labels="random"), digits)
     (figures,) = found["budgets"].values()
     assert figures["frechet_distance"] == pytest.approx(verdict.frechet_distance)
     assert figures["nearest_neighbours"] == pytest.approx(verdict.nearest_neighbours)
-    if name == TOLD:
+    assert figures["sampling_seconds"] > 0 and {*figures} >= {"steps", "memory_mb"}
+    if name == LABELLED:
         monkeypatch.setattr(benchmark, "SEEDS", 2)
         drawn = benchmark.sampling(str(folder), "ancestral, beta", 2)
-        each = (loaded.sample(40, seed, sampler="ancestral", variance="beta", steps=2) for seed in range(2))
+        options = {"sampler": "ancestral", "variance": "beta", "steps": 2, "labels": "random"}
+        each = (loaded.sample(40, seed, **options) for seed in range(2))
         expected = [judge.compare(samples, digits).frechet_distance for samples in each]
         assert drawn["frechet_distances"] == pytest.approx(expected) and drawn["seconds"] > 0
+
+
+def test_all_are_compiled_in_the_same_mode(stubs, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda model, mode: modes.append(mode) or model)
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: modes.append(mode))
+    monkeypatch.setattr(benchmark, "BATCH", 2)
+    for kind in ("default", "the same for all"):
+        for module in (benchmark, trainer):
+            monkeypatch.setattr(module, "compile_mode", lambda device, parts=1, kind=kind: kind)
+        for name in (OURS, "stub"):
+            benchmark.speed(name, "8x8", "cpu", "float32, compiled", 1e-6)
+    assert modes == 2 * ["default"] + 2 * ["the same for all"]
+    assert machine.compile_mode(torch.device("cuda")) == "reduce-overhead"
+    assert machine.compile_mode(torch.device("cuda"), 2) == machine.compile_mode(torch.device("cpu")) == "default"
 
 
 def test_a_process_has_all_threads_and_tells_why_it_failed(monkeypatch):
@@ -233,43 +256,83 @@ def test_an_interrupted_benchmark_goes_on_where_it_was(measured, tmp_path, monke
     assert {name: found[name] for name in before} == before
     kinds = [name.split("/")[0] for name in found]
     expected = {
-        "machine": 1,
-        "speed": 3 * 2 * 2,
+        "machine": 3,
+        "speed": 3 * (3 * 2 * 2),
         "floors": 1,
-        "quality": 2 * 3 * 3 + 1,
-        "sampling": len(benchmark.SAMPLERS) * 5 + 1,
+        "rates": 4,
+        "quality": 3 * (2 * 3 + 1),
+        "sampling": 3 * (len(benchmark.SAMPLERS) * 5 + 2),
     }
     assert {kind: kinds.count(kind) for kind in kinds} == expected and len(measured) == sum(expected.values())
     assert ask(tmp_path) == 0 and len(measured) == sum(expected.values())  # nothing is left to do
 
 
-def test_what_was_measured_with_other_settings_is_measured_anew(measured, tmp_path):
-    assert ask(tmp_path) == 0
-    before, done = benchmark.load(tmp_path)["measured"], len(measured)
-    assert ask(tmp_path, "--peer-steps", "stub", "9") == 0
-    found = benchmark.load(tmp_path)["measured"]
-    assert measured[done:] == ["quality"]
-    assert [name for name in found if found[name] != before[name]] == ["quality/stub/0"]
-    assert (before["quality/stub/0"]["settings"]["steps"], found["quality/stub/0"]["settings"]["steps"]) == (7, 9)
-    assert ask(tmp_path, "--peer-steps", "stub", "9", "--budgets", "60", "180", "360", "20", "--parts", "quality") == 0
-    assert measured[done + 1 :] == 2 * 3 * ["ours"] + ["quality"]  # another budget, which a peer meets on its way
+def test_all_of_a_block_comes_before_the_next_block():
+    asked = benchmark.Options(seeds=3, peers=(), device="cpu", budgets=(9.0, 20.0), calls=(5,))
+    names = [name.split("/") for name, _ in benchmark.jobs(asked)]
+    blocks = [
+        int(name[2] if name[0] == "quality" else name[-1]) for name in names if name[0] not in ("floors", "rates")
+    ]
+    assert blocks == sorted(blocks) and {*blocks} == {0, 1, 2}
+    first, last = ([name for name in names if name[0] == "quality" and name[2] == block] for block in ("0", "2"))
+    assert [(name, budget) for _, name, _, budget in first] == [(name, budget) for _, name, _, budget in last]
+    assert {settings["seed"] for name, settings in benchmark.jobs(asked) if name.startswith("quality")} == {0, 1, 2}
 
 
-def test_the_run_that_is_sampled():
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--peer-steps", "stub", "9"], "peer_steps must stay {'stub': 7, 'absent': 7}, got {'stub': 9, 'absent': 7}"),
+        (["--budgets", "60", "20", "--parts", "quality"], "budgets must stay [60.0], got [20.0, 60.0]"),
+        (["--peer-rate", "0.01"], "peer_rate must stay 0.001, got 0.01"),
+        (["--run", "mine", "--parts", "sampling"], "seconds must stay 60.0, got None"),
+        (["--timing", "3", "--parts", "speed"], "timing must stay 10.0, got 3.0"),
+    ],
+)
+def test_what_was_measured_with_other_settings_is_not_mixed_with_these(more, said, measured, tmp_path, capsys):
+    few = ["--budgets", "60", "--seeds", "1"]
+    assert ask(tmp_path, *few) == 0
+    before, done = (tmp_path / "results.json").read_bytes(), len(measured)
+    assert ask(tmp_path, *few, *more) == 2
+    error = capsys.readouterr().err
+    assert said in error and "another --out begins anew" in error
+    assert (tmp_path / "results.json").read_bytes() == before and len(measured) == done
+    assert ask(tmp_path, *few, "--seeds", "2") == 0 and len(measured) > done  # more blocks are welcome
+
+
+def test_what_was_measured_by_older_rules_is_not_mixed_with_these(measured, tmp_path, capsys):
+    assert ask(tmp_path, "--seeds", "1") == 0
+    found = benchmark.load(tmp_path)
+    found["settings"]["quality"] |= benchmark.OLD
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    assert ask(tmp_path, "--parts", "quality") == 2
+    assert "clock must stay 'command', got 'steps', as in the results on quality" in capsys.readouterr().err
+    assert ask(tmp_path, "--parts", "speed") == 0
+
+
+def test_the_runs_that_are_sampled():
     def folders(**options):
         asked = benchmark.Options(parts=("sampling",), device="cpu", calls=(5,), **options)
         return {settings["folder"] for _, settings in benchmark.jobs(asked)}
 
-    assert folders() == {"runs/benchmark/labels-360-0"}
-    assert folders(budgets=(20.0, 9.0), work=Path("w")) == {str(Path("w", "labels-20-0"))}
+    assert folders() == {f"runs/benchmark/labels-360-{block}" for block in range(3)}
+    assert folders(budgets=(20.0, 9.0), work=Path("w"), seeds=1) == {str(Path("w", "labels-20-0"))}
     assert folders(run=Path("mine")) == {"mine"}
+
+
+def test_the_rates_that_are_tried(stubs):
+    asked = benchmark.Options(parts=("rates",), peers=("stub", "absent"), device="cpu", budgets=(60.0, 20.0))
+    expected = {f"rates/stub/{rate:g}": rate for rate in (3e-4, 5e-4, 1e-3, 2e-3)}
+    found = dict(benchmark.jobs(asked))
+    assert {name: settings["rate"] for name, settings in found.items()} == expected
+    assert all(settings["budgets"] == [20.0] and settings["steps"] == 7 for settings in found.values())
 
 
 def test_a_trainer_that_is_not_installed_is_named_and_left_out(measured, tmp_path, capsys):
     assert ask(tmp_path, "--parts", "speed") == 0
     assert "absent is not installed, left out: pip install no-such-package\n" in capsys.readouterr().out
-    names = [name for name in benchmark.load(tmp_path)["measured"] if "8x8/" in name]
-    assert names == [f"speed/8x8/{way}/{name}" for way in ("float32", "bfloat16") for name in (OURS, "stub")]
+    names = [name for name in benchmark.load(tmp_path)["measured"] if "8x8/" in name and name.endswith("/0")]
+    assert names == [f"speed/8x8/{way}/{name}/0" for way in ("float32", "bfloat16") for name in (OURS, "stub")]
 
 
 def test_what_fails_is_told_and_left_out(measured, tmp_path, monkeypatch, capsys):
@@ -280,13 +343,13 @@ def test_what_fails_is_told_and_left_out(measured, tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(benchmark, "apart", fail)
     assert ask(tmp_path, "--parts", "speed") == 0
-    assert "speed/32x32/float32/stub: failed, left out: no reason\n" in capsys.readouterr().out
+    assert "speed/32x32/float32/stub/0: failed, left out: no reason\n" in capsys.readouterr().out
     assert all("stub" not in name for name in benchmark.load(tmp_path)["measured"])
 
 
 def test_results_of_another_machine_are_not_mixed_with_these(measured, tmp_path, capsys):
     file = tmp_path / "results.json"
-    file.write_text(json.dumps({"machine": {"name": "an abacus"}, "measured": {}}))
+    file.write_text(json.dumps({"machine": {"name": "an abacus"}, "settings": {}, "measured": {}}))
     assert ask(tmp_path) == 2 and "got those of an abacus" in capsys.readouterr().err
     assert ask(tmp_path, "--parts") == 0  # they can be shown
     assert measured == []
@@ -303,7 +366,7 @@ def test_results_that_are_missing_or_damaged(content, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--parts", "speed", "taste"], "parts must be one of machine, speed, quality, sampling, got 'taste'"),
+        (["--parts", "speed", "taste"], "parts must be one of machine, speed, rates, quality, sampling, got 'taste'"),
         (["--peers", "nobody"], "peers must be one of lucidrains, diffusers, smalldiffusion, got 'nobody'"),
         (
             ["--peer-steps", "nobody", "5"],
@@ -315,9 +378,8 @@ def test_results_that_are_missing_or_damaged(content, tmp_path):
         (["--budgets", "inf"], "budgets must be above 0"),
         (["--peer-rate", "nan"], "peer_rate must be above 0"),
         (["--calls", "0"], "calls must be above 0"),
-        (["--calls", "1001"], "calls and peer_steps at most 1000"),
+        (["--calls", "1001"], "calls and peer_steps must be at most 1000"),
         (["--seeds", "0"], "seeds must be above 0"),
-        (["--peer-seeds", "-1"], "peer_seeds must be at least 0"),
         (["--timing", "0"], "timing must be above 0"),
         (["--device", "abacus"], "device must be"),
     ],
@@ -344,18 +406,28 @@ def made_up():
 
     return {
         "machine": {"name": "an abacus", "device": "cpu", "cores": 2, "torch": "2.13.0"},
+        "settings": {"quality": benchmark.RULES, "sampling": {"draws": 2}},
         "measured": {
-            "machine": {"threads": 2, "peaks": {**peaks, "copy": 33.5}},
-            f"speed/8x8/float32/{OURS}": speed(3264.4, 200.0),
-            "speed/8x8/bfloat16, compiled/stub": speed(898.0, 115.0),
-            "floors": {"halves": [0.001, 0.003], "drawn": [0.004, 0.006], "accuracy": 0.99},
-            f"quality/{TOLD}/0/60": quality(**{"60": 0.005}),
-            f"quality/{TOLD}/1/60": quality(**{"60": 0.007}),
+            "machine/0": {"threads": 2, "peaks": {**peaks, "copy": 33.5}},
+            "machine/1": {"threads": 2, "peaks": {**peaks, "3x3 convolution, float32": 500.0, "copy": 35.5}},
+            f"speed/8x8/float32/{OURS}/0": speed(3264.4, 200.0),
+            f"speed/8x8/float32/{OURS}/1": speed(3400.0, 200.0),
+            "speed/8x8/float32/stub/0": speed(1000.0, 100.0),
+            "speed/8x8/float32/other/0": speed(1632.2, 100.0),
+            "speed/8x8/float32/other/1": speed(1700.0, 100.0),
+            "speed/8x8/bfloat16, compiled/stub/0": speed(898.0, 115.0),
+            "floors": {"halves": [0.001, 0.003], "drawn": [0.004, 0.006], "by_class": [0.003, 0.003], "accuracy": 0.99},
+            f"quality/{LABELLED}/0/60": quality(**{"60": 0.005}),
+            f"quality/{LABELLED}/1/60": quality(**{"60": 0.007}),
             f"quality/{OURS}/0/180": quality(**{"180": 0.0081}),
             "quality/stub/0": quality(**{"60": 0.11, "180": 0.0234}),
-            "sampling/second_order/20": {"seconds": 2.04, "frechet_distances": [0.004, 0.006]},
-            "sampling/ancestral/20": {"seconds": 2.0, "frechet_distances": [0.008, 0.008]},
-            "sampling/ancestral/1000": {"seconds": 99.0, "frechet_distances": [0.0035, 0.0045]},
+            "quality/other/0": quality(**{"60": 0.05}),
+            "quality/other/1": quality(**{"60": 0.071}),
+            "rates/stub/0.001": quality(**{"60": 0.02}),
+            "rates/stub/0.002": quality(**{"60": 0.03}),
+            "sampling/second_order/20/0": {"seconds": 2.04, "frechet_distances": [0.004, 0.006]},
+            "sampling/ancestral/20/0": {"seconds": 2.0, "frechet_distances": [0.008, 0.008]},
+            "sampling/ancestral/1000/0": {"seconds": 99.0, "frechet_distances": [0.0035, 0.0045]},
         },
     }
 
@@ -367,39 +439,84 @@ def cells(table):
 
 def test_the_tables_say_what_was_measured():
     results = made_up()
-    assert cells(benchmark.machine_table(results))[:4] == [
+    assert cells(benchmark.machine_table(results))[:5] == [
         ["processor", "an abacus, 2 cores"],
         ["PyTorch", "2.13.0"],
         ["threads", "2"],
-        ["matrix product, float32", "100 GFLOP/s"],
+        ["matrix product, float32", "100 ± 0 GFLOP/s"],
+        ["3x3 convolution, float32", "450 ± 71 GFLOP/s"],
     ]
-    assert cells(benchmark.machine_table(results))[-1] == ["copy", "34 GB/s"]
+    assert cells(benchmark.machine_table(results))[-1] == ["copy", "34 ± 1 GB/s"]
     assert cells(benchmark.speed_table(results)) == [
-        ["8x8", OURS, "0.52", "3,264", "50%", "", "", "512"],
-        ["8x8", "stub", "0.52", "", "", "898", "12%", "512"],
+        ["8x8", OURS, "0.52", "3,332 ± 96", "45%", "", "", "512"],  # of 400 in one block, of 500 in the other
+        ["8x8", "stub", "0.52", "1,000", "25%", "898", "12%", "512"],
+        ["8x8", "other", "0.52", "1,666 ± 48", "22%", "", "", "512"],
     ]
+    ((*lead, times),) = cells(benchmark.lead_table(results))
+    assert (lead == ["8x8", "float32", "other"] and times.startswith("2.00 (")) or times.startswith("**2.00**")
     assert cells(benchmark.quality_table(results)) == [
-        [TOLD, "60", "2", "1,500", "0.0060 ± 0.0014", "0.91", "4.0", "601"],
+        [LABELLED, "60", "2", "1,500", "0.0060 ± 0.0014", "0.91", "4.0", "601"],
         ["stub", "60", "1", "1,500", "0.1100", "0.91", "4.0", "601"],
+        ["other", "60", "2", "1,500", "0.0605 ± 0.0148", "0.91", "4.0", "601"],
         [OURS, "180", "1", "1,500", "0.0081", "0.91", "4.0", "601"],
         ["stub", "180", "1", "1,500", "0.0234", "0.91", "4.0", "601"],
         ["*real half against real half*", "", "2", "", "0.0020 ± 0.0014", "", "", ""],
-        ["*1,000 draws from the training half*", "", "2", "", "0.0050 ± 0.0014", "", "", ""],
+        ["*1,000 real digits, drawn freely*", "", "2", "", "0.0050 ± 0.0014", "", "", ""],
+        ["*1,000 real digits, so many of each class*", "", "2", "", "0.0030 ± 0.0000", "", "", ""],
     ]
-    assert cells(benchmark.sampling_table(results)) == [
-        ["second_order", "20", "2.0", "0.0050 ± 0.0014", "1.25"],
-        ["ancestral", "20", "2.0", "0.0080 ± 0.0000", "2.00"],
-        ["ancestral", "1000", "99.0", "0.0040 ± 0.0007", "1.00"],
-    ]
+    assert cells(benchmark.rates_table(results)) == [["stub", "0.0200", "0.0300"]]
+
+
+def test_only_trainers_that_ran_several_times_are_compared():
+    """Two of two, in two blocks: a paired t test of the logarithms."""
+    results = made_up()
+    ((key, each),) = benchmark.compared(results).items()
+    assert key == (60.0, "other", LABELLED)
+    expected = stats.ttest_rel(np.log([0.05, 0.071]), np.log([0.005, 0.007]))
+    assert (each.p, each.holm, each.df) == (pytest.approx(expected.pvalue), pytest.approx(expected.pvalue), 1)
+    assert each.ratio == pytest.approx(np.sqrt(10 * 71 / 7))
+    (row,) = cells(benchmark.differences_table(results))
+    assert row == ["60", "other", LABELLED, str(each), f"{each.p:.2g}", f"{each.holm:.2g}"]
+    said = benchmark.differences_line(results)
+    assert said == f"{int(each.sure)} of these 1 differences are significant at 5% by Holm's method (bold).\n"
+
+
+def test_each_pair_is_compared_once():
+    results = made_up()
+    results["measured"] |= {f"quality/{OURS}/{block}/60": results["measured"]["quality/other/0"] for block in (0, 1)}
+    pairs = [(LABELLED, other) for other in (OURS, "other")] + [(OURS, "other")]
+    assert sorted((mine, other) for _, other, mine in benchmark.compared(results)) == sorted(pairs)
+
+
+def test_the_samplers_are_compared_over_networks_or_over_the_seeds_of_one():
+    results = made_up()
+    rows, networks = benchmark.sampled(results)
+    assert networks == 1 and rows["second_order/20"] == {0: 0.004, 1: 0.006}
+    assert benchmark.sampled_line(results).startswith("One network was sampled in each way with the same 2 seeds.")
+    first, *_, truth = cells(benchmark.sampling_table(results))
+    assert first[:4] == ["second_order", "20", "2.0", "0.0050 ± 0.0014"] and first[4].startswith("1.23 (") and first[5]
+    assert truth == ["ancestral", "1000", "99.0", "0.0040 ± 0.0007", "", "", ""]
+    second = {name.replace("/0", "/1"): of for name, of in results["measured"].items() if name.startswith("sampling")}
+    results["measured"] |= {name: {**of, "frechet_distances": [0.002, 0.004]} for name, of in second.items()}
+    rows, networks = benchmark.sampled(results)
+    assert networks == 2 and rows["second_order/20"] == {0: 0.005, 1: 0.003}
+    assert benchmark.sampled_line(results).startswith("2 networks were sampled in each way, with 2 seeds each.")
+
+
+def test_a_page_says_by_which_rules_it_was_measured():
+    results = made_up()
+    assert benchmark.rules_line(results) == ""
+    results["settings"]["quality"] = {**benchmark.OLD, "samples": 1000}
+    assert benchmark.rules_line(results).startswith("The figures below were measured by older rules")
 
 
 def test_tables_of_a_benchmark_that_has_just_begun():
-    results = {**made_up(), "measured": {}}
+    results = {**made_up(), "measured": {}, "settings": {}}
     for name, made in benchmark.TABLES.items():
-        assert (made(results) == "Nothing has been measured yet.\n") == (name != "machine")
+        assert (made(results) == "") == (name != "machine")
     results["measured"] = {name: of for name, of in made_up()["measured"].items() if name.startswith(("speed", "samp"))}
-    del results["measured"]["sampling/ancestral/1000"], results["measured"]["sampling/ancestral/20"]
-    assert [row[4] + row[6] for row in cells(benchmark.speed_table(results))] == ["", ""]
+    del results["measured"]["sampling/ancestral/1000/0"], results["measured"]["sampling/ancestral/20/0"]
+    assert [row[4] + row[6] for row in cells(benchmark.speed_table(results))] == ["", "", ""]
     assert [row[4] for row in cells(benchmark.sampling_table(results))] == [""]
 
 
@@ -423,7 +540,7 @@ def test_a_table_and_a_page():
     new = renewed(page, {"one": made})
     assert f"<!-- table: one -->\n\n{made}\n<!-- end of table -->" in new and "old" not in new and "left" in new
     assert renewed(new, {"one": made}) == new
-    assert table(["name"], []) == "Nothing has been measured yet.\n"
+    assert table(["name"], []) == "" and table(["p:"], [["1"]]).splitlines()[1] == "| --: |"
 
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
@@ -433,11 +550,37 @@ def test_the_figures_show_what_was_measured(name, tmp_path, monkeypatch):
     from _site.figures import benchmark as figures
 
     monkeypatch.setattr(figures, "MEASURED", tmp_path)
-    monkeypatch.setitem(figures.COLORS, "stub", "red")
+    for name_ in ("stub", "other"):
+        monkeypatch.setitem(figures.COLORS, name_, "red")
     with pytest.raises(ValueError, match=r"results\.json is not there"):
         getattr(figures, name)()
     (tmp_path / "results.json").write_text(json.dumps(made_up()))
     ax = getattr(figures, name)().axes[0]
     lines = [[*map(tuple, line.get_xydata().round(6))] for line in ax.lines]
-    far = [(60, 0.11), (180, 0.0234)] if name == "quality" else [(20, 0.008), (1000, 0.004)]
+    truth = round(np.mean([0.0035, 0.0045]), 6)
+    far = [(60, 0.11), (180, 0.0234)] if name == "quality" else [(20, 0.008), (1000, truth)]
     assert far in lines and ax.get_xscale() == ax.get_yscale() == "log"
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_page_says_what_the_benchmark_shows():
+    results = benchmark.load(DOCS / "assets" / "benchmark")
+    floor = {kind: np.mean(results["measured"]["floors"][kind]) for kind in benchmark.FLOORS}
+    assert floor["halves"] < floor["by_class"] < floor["drawn"] / 1.5
+
+    def means(figure):
+        by_name = benchmark.runs(results).items()
+        return {
+            name: {budget: np.mean([each[figure] for each in of]) for budget, of in by.items()} for name, by in by_name
+        }
+
+    far, near = means("frechet_distance"), means("nearest_neighbours")
+    others = [name for name in far if name not in (OURS, LABELLED)]
+    assert len(others) == 3 and min(far[name][60.0] for name in others) > 3 * floor["drawn"]
+    assert max(far[name][budget] for name in (OURS, LABELLED) for budget in far[name]) < floor["drawn"]
+    assert far["lucidrains"][360.0] < floor["drawn"]
+    assert all(ratios[360.0] < ratios[60.0] for ratios in near.values())
+    for name, ratios in near.items():
+        assert (ratios[180.0] - ratios[360.0] < 0.02) == (name not in others)
+    ten = benchmark.compared_samplers(results)["second_order/10"]
+    assert benchmark.sampled(results)[1] == 1 and ten.sure and ten.ratio < 1

@@ -34,6 +34,7 @@ from ..files import write
 from ..forward import from_unit_range
 from ..runs import checkpoint, judge, loop, run
 from ..train.config import FREE, Config, check_lowest
+from ..train.samplers import Sampler
 from .differences import LEVEL, Difference, corrected, differences, equal_spread, found
 from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, exit_code, save, show
@@ -132,12 +133,15 @@ class Ablation(NamedTuple):
     @property
     def part(self) -> str:
         """The table that it belongs to: longer runs, or what is done to the recipe or to how it is sampled."""
-        return "memorisation" if "steps" in self.changes else "sampling" if self.sampling else "changes"
+        if self.sampling is None:
+            return "memorisation" if "steps" in self.changes else "changes"
+        kinds = {"batches": "batches" in self.sampling, "less": isinstance(self.sampling.get("sampler"), Sampler)}
+        return next((kind for kind, is_one in kinds.items() if is_one), "sampling")
 
     @property
     def group(self) -> tuple[str, str, str]:
-        """What it is compared in: a table, a figure and, where the same networks are sampled again, which these are."""
-        return self.part, self.figure, self.network if self.sampling else ""
+        """What it is compared with: its part, its figure and, where the same networks are sampled again, which these are."""
+        return ("sampling", self.figure, self.network) if self.sampling else (self.part, self.figure, "")
 
 
 def _name(changes: Changes) -> str:
@@ -176,7 +180,7 @@ def _listed() -> dict[str, Ablation]:
 ABLATIONS = _listed()
 """All ablations, by the names that --only takes."""
 
-PARTS = {"changes": ("changes", "sampling"), "memorisation": ("memorisation",)}
+PARTS = {"changes": ("changes", "sampling", "less", "batches"), "memorisation": ("memorisation",)}
 """The ablations that belong to a part of the command."""
 
 KEPT = {of.network for of in ABLATIONS.values() if of.sampling}
@@ -437,14 +441,34 @@ def changes_table(results: Results) -> str:
 
 
 def sampling_table(results: Results) -> str:
-    """How else the recipe's networks were sampled, and those with batch norm."""
+    """How else the recipe's networks were sampled."""
     return _comparison(results, "sampled", "sampling", {"neighbours": "nearest_neighbours"})
 
 
+def less_table(results: Results) -> str:
+    """The recipe's networks, sampled with less variance in the last steps."""
+    return _comparison(results, "variance", "less", {"neighbours": "nearest_neighbours"})
+
+
+def batches_table(results: Results) -> str:
+    """Networks with batch norm, sampled in batches of several sizes."""
+    return _comparison(results, "normalised by", "batches", {"neighbours": "nearest_neighbours"})
+
+
 def memorisation_table(results: Results) -> str:
-    """Longer runs; what is compared are the neighbours, and the distance where the weights are those of the bound."""
+    """Longer runs, with their figure; the ratio is of the neighbours, and of the distances for the weights of the bound."""
     figures = {"held out": "held_out_loss", "neighbours": "nearest_neighbours"}
-    return _comparison(results, "changed", "memorisation", figures)
+    made = _comparison(results, "changed", "memorisation", figures)
+    return made and f"{CURVES}\n\n{made}"
+
+
+CURVES = """\
+![Two panels over the number of steps, each with a line for the recipe and one without its remedies: the neighbours and \
+the held-out loss](figure:ablations.memorisation)
+*Neighbours (1: as new as held-out digits; 0.2: copies) and held-out loss against the length of the run, one dot for each \
+network. `python -m tinyddpm.experiments.ablations --part memorisation`. In the table below, the ratio is of the \
+neighbours; of the distances where the weights are those of the bound.*"""
+"""The figure of the longer runs, as a page shows it."""
 
 
 def _comparison(results: Results, title: str, part: str, figures: Mapping[str, str]) -> str:
@@ -513,6 +537,8 @@ def mistakes_table(results: Results) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "changes": changes_table,
     "sampling": sampling_table,
+    "less": less_table,
+    "batches": batches_table,
     "memorisation": memorisation_table,
     "comparisons": comparisons_line,
     "mistakes": mistakes_table,

@@ -1,7 +1,12 @@
 """This trainer and others that are installed, measured on one machine: `python -m tinyddpm.experiments.benchmark`.
 
 Every measurement runs in its own process, so that its memory can be measured, and is saved at once: a benchmark that was
-interrupted continues where it stopped. Nothing else should run on the machine meanwhile.
+interrupted continues where it stopped. It goes block by block: in each, every trainer is timed and trained once, with a
+seed of its own, so that a machine that is slower on another day is so for all. Nothing else should run meanwhile.
+
+The same is counted for all. A clock runs over the steps of training and the average of the weights, and stands still while
+something is saved, drawn or judged. Classes are drawn at random, also for a trainer that is conditioned on them. All are
+compiled in the same mode. What was measured by other rules is refused: it cannot be compared.
 """
 
 from __future__ import annotations
@@ -34,20 +39,27 @@ from ..door import check_name
 from ..runs import judge, run
 from ..train import ema_update_, metrics
 from ..train.config import Config
-from ..train.machine import device_of, keep_memory, peak_memory_mb
+from ..train.machine import compile_mode, device_of, keep_memory, peak_memory_mb
 from ..train.trainer import Trainer
 from ..train.unet import network, size_of
+from .differences import LEVEL, Difference, corrected, differences, found
 from .peers import PEERS, Peer
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
-from .tables import spread, table
+from .tables import small, spread, table
 from .ways import FIXED, ways
 
-PARTS = ("machine", "speed", "quality", "sampling")
+PARTS = ("machine", "speed", "rates", "quality", "sampling")
 """What can be measured."""
 
-OURS, TOLD = "tinyddpm", "tinyddpm, labels told"
+OURS, LABELLED = "tinyddpm", "tinyddpm, with labels"
 """The names of this trainer, with pictures alone and with their labels too."""
+
+RULES = {"clock": "steps", "labels": "random"}
+"""What the clock of a training runs over, and how the classes of its samples are chosen."""
+
+OLD = {"clock": "command", "labels": "proportional"}
+"""How both were once."""
 
 BATCH, SAMPLES = 128, 1000
 """Pictures in a step, and samples that are judged."""
@@ -71,8 +83,11 @@ SAMPLERS = {
 KEPT = 0.995
 """The decay of the moving average of a peer's weights: better for runs this short than their own."""
 
-DRAWS, SEEDS = 20, 3
-"""How often a floor is measured, and how often one run is sampled in each way."""
+DRAWS, SEEDS = 200, 3
+"""How often a floor is measured, and how often one network is sampled in each way."""
+
+RATES = (5e-4, 1e-3, 2e-3)
+"""The learning rates that are tried for each peer, beside the one that it recommends."""
 
 PRODUCT, COPY = {"cpu": 2048, "cuda": 8192}, {"cpu": 2**26, "cuda": 2**28}
 """Edge of the matrices and length of the vector for measuring the peak performance of a machine."""
@@ -96,23 +111,21 @@ class Options:
     page: Path | None = None
     """Markdown page whose tables are replaced"""
     parts: tuple[str, ...] = PARTS
-    """what to measure: machine, speed, quality, sampling; none to only print the tables"""
+    """what to measure: machine, speed, rates, quality, sampling; none to only print the tables"""
     peers: tuple[str, ...] = tuple(PEERS)
     """other trainers to measure: lucidrains, diffusers, smalldiffusion"""
     budgets: tuple[float, ...] = (60.0, 180.0, 360.0)
-    """training times, in seconds"""
+    """training times, in seconds; a peer, whose rate is constant, meets all of them in one run"""
     seeds: int = 3
-    """how many runs of ours for each budget"""
-    peer_seeds: int = 1
-    """how many runs of each peer, with all budgets in one run"""
+    """how many blocks: in each, every trainer is timed and trained once"""
     peer_steps: dict[str, int] = field(default_factory=dict)
     """network calls for a peer's samples, such as lucidrains 1000; if not given, 250, 1000 and 20"""
     peer_rate: float = 1e-3
-    """their learning rate, constant: for runs this short better than the 8e-5, 1e-4 and 7e-4 that they recommend"""
+    """their learning rate, constant; the part rates tries others, and those that they recommend: 8e-5, 1e-4 and 7e-4"""
     calls: tuple[int, ...] = (5, 10, 20, 50, 100)
     """network calls for our samples; Algorithm 2 is measured with all 1,000 as well"""
     run: Path | None = None
-    """run to sample in several ways; if not given, the first with labels of the largest budget"""
+    """run to sample in several ways; if not given, those with labels of the largest budget, one in each block"""
     device: str = "auto"
     """device for measuring the speed: auto, cpu, cuda"""
     timing: float = 10.0
@@ -133,10 +146,24 @@ class Options:
         for name, each in (numbers | {"peer_steps": (1, *self.peer_steps.values())}).items():
             if not each or not all(0 < number < np.inf for number in each):
                 raise ValueError(f"{name} must be above 0, got {', '.join(map(str, each)) or 'none'}")
-        if self.peer_seeds < 0 or max(*self.calls, *self.peer_steps.values(), 0) > 1000:
-            raise ValueError("peer_seeds must be at least 0, calls and peer_steps at most 1000")
+        if max(*self.calls, *self.peer_steps.values(), 0) > 1000:
+            raise ValueError("calls and peer_steps must be at most 1000")
         device_of(self.device)
         return self
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What must be the same for all measurements of a part that are compared with each other."""
+        steps = {name: self.peer_steps.get(name, peer.steps) for name, peer in PEERS.items()}
+        timed = {"device": self.device, "timing": self.timing}
+        trained = {**RULES, "samples": SAMPLES, "peer_steps": steps}
+        sampled = {**RULES, "samples": SAMPLES, "draws": SEEDS, "seconds": max(self.budgets)}
+        return {
+            "machine": timed,
+            "speed": timed,
+            "rates": {**trained, "budget": min(self.budgets)},
+            "quality": {**trained, "budgets": sorted(self.budgets), "peer_rate": self.peer_rate},
+            "sampling": sampled if self.run is None else {**sampled, "seconds": None, "run": str(self.run)},
+        }
 
 
 # What is measured. ---------------------------------------------------------------------------------------------------
@@ -203,7 +230,7 @@ def speed(name: str, size: str, device: str, way: str, timing: float) -> dict[st
         net, adam = peer.net, peer.optimiser(peer.net.parameters(), lr=1e-3)
         work, step = flops(partial(peer.loss, x)), partial(learn, peer, adam, x, half=precision == "bfloat16")
         if compiled:
-            net.compile()
+            net.compile(mode=compile_mode(on))
     lasts = seconds(step, on, timing)
     return {
         "parameters": size_of(net),
@@ -232,25 +259,36 @@ def learn(peer: Peer, adam: torch.optim.Optimizer, x: Tensor, half: bool = False
 
 
 def floors() -> dict[str, Any]:
-    """Distances between real digits: two halves of all, stratified by class; held-out digits and draws from the training ones."""
+    """Distances between real digits: two halves of all, stratified by class; held-out digits and draws from the training
+    ones with replacement, either freely or with as many of each class as the data have."""
     from sklearn.model_selection import StratifiedShuffleSplit
 
     dataset, rng = data.load("digits"), np.random.default_rng(0)
     features, accuracy = judge.classifier(dataset)
     train, held_out = features.describe(dataset.train), features.describe(dataset.held_out)
-    both, labels = np.concatenate([train, held_out]), np.concatenate([dataset.train_labels, dataset.held_out_labels])  # type: ignore[arg-type]
+    classes: Any = dataset.train_labels
+    both, labels = np.concatenate([train, held_out]), np.concatenate([classes, dataset.held_out_labels])  # type: ignore[arg-type]
     halves = StratifiedShuffleSplit(DRAWS, test_size=0.5, random_state=0).split(both, labels)
+    order = np.argsort(classes, kind="stable")
+    places = order[((np.arange(SAMPLES) + 0.5) / SAMPLES * len(order)).astype(int)]  # so many of each class
+    same = [np.flatnonzero(classes == classes[place]) for place in places]
     return {
         "accuracy": accuracy,
         "halves": [metrics.frechet_distance(both[half], both[rest]) for half, rest in halves],
         "drawn": [
             metrics.frechet_distance(held_out, train[rng.integers(len(train), size=SAMPLES)]) for _ in range(DRAWS)
         ],
+        "by_class": [
+            metrics.frechet_distance(held_out, train[[rng.choice(each) for each in same]]) for _ in range(DRAWS)
+        ],
     }
 
 
 def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float) -> dict[str, Any]:
-    """One run of a peer, sampled at each budget with the average of its weights while its clock stands still."""
+    """One run of a peer, sampled at each budget with the average of its weights while its clock stands still.
+
+    The clock runs over what that of ours runs over: the draw of a batch, the step, the average of the weights.
+    """
     torch.manual_seed(seed)
     (edge, channels, _), cpu = SIZES["8x8"], torch.device("cpu")
     peer, pictures = (
@@ -281,27 +319,34 @@ def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float)
 
 
 def ours(work: Path, name: str, budget: float, seed: int) -> dict[str, Any]:
-    """One run of ours, by the two commands that a user would give; with `labels` in the data file, or without."""
+    """One run of ours by its command, which saves at the end only, when its clock has stopped; with `labels` in the data file, or without."""
     dataset = data.load("digits")
     folder = folder_of(work, name, budget, seed)
-    file, drawn = (folder.with_name(f"{folder.name}-{what}.npz") for what in ("data", "samples"))
+    file = folder.with_name(f"{folder.name}-data.npz")
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted benchmark left
     work.mkdir(parents=True, exist_ok=True)
-    labels: dict[str, Any] = {"labels": dataset.train_labels} if name == TOLD else {}
+    labels: dict[str, Any] = {"labels": dataset.train_labels} if name == LABELLED else {}
     np.savez(file, images=(dataset.train[:, 0] + 1) / 2, **labels)
-    command("train", f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}")
-    begun = time.perf_counter()
-    command("sample", str(folder), f"--n={SAMPLES}", f"--out={drawn}", f"--seed={seed}")
-    lasts, report = time.perf_counter() - begun, json.loads((folder / "report.json").read_text("utf-8"))
-    figures = {"steps": report["steps"], "sampling_seconds": lasts, "memory_mb": report["peak_memory_mb"]}
-    with np.load(drawn) as samples:
-        figures |= judged(samples["samples"])
+    at_the_end = ("--save-every=inf", "--grid-every=inf")
+    command("train", f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}", *at_the_end)
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    figures = {"steps": report["steps"], "memory_mb": report["peak_memory_mb"]}
+    figures |= apart("drawing", {"folder": str(folder), "seed": seed})
     return {"parameters": report["parameters"], "budgets": {f"{budget:g}": figures}}
+
+
+def drawing(folder: str, seed: int) -> dict[str, Any]:
+    """Samples of a run of ours, as the command draws them."""
+    loaded = run.load(Path(folder))
+    loaded.sample(SAMPLES, seed, steps=2)  # the first time is slower
+    begun = time.perf_counter()
+    samples = loaded.sample(SAMPLES, seed, labels=RULES["labels"])
+    return {"sampling_seconds": time.perf_counter() - begun, **judged(samples)}
 
 
 def folder_of(work: Path, name: str, budget: float, seed: int) -> Path:
     """Where a run of ours is."""
-    return work / f"{'labels' if name == TOLD else 'pictures'}-{budget:g}-{seed}"
+    return work / f"{'labels' if name == LABELLED else 'pictures'}-{budget:g}-{seed}"
 
 
 def judged(samples: np.ndarray) -> dict[str, Any]:
@@ -311,9 +356,9 @@ def judged(samples: np.ndarray) -> dict[str, Any]:
 
 
 def sampling(folder: str, way: str, calls: int) -> dict[str, Any]:
-    """One run sampled in one way, with three seeds."""
+    """One network sampled in one way, with three seeds; for each, noise and classes are the same in every way."""
     loaded, lasting, distances = run.load(Path(folder)), [], []
-    options: dict[str, Any] = SAMPLERS[way]
+    options: dict[str, Any] = {**SAMPLERS[way], "labels": RULES["labels"]}
     loaded.sample(SAMPLES, 0, steps=2, **options)  # the first time is slower
     for seed in range(SEEDS):
         begun = time.perf_counter()
@@ -327,7 +372,9 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "machine": machine,
     "speed": speed,
     "floors": floors,
+    "rates": quality,
     "quality": quality,
+    "drawing": drawing,
     "sampling": sampling,
 }
 """What is measured in a process of its own, by the first part of the measurement's name."""
@@ -344,43 +391,62 @@ def _prepared(device: str) -> torch.device:
 
 
 def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The measurements to make: their names and settings."""
+    """The measurements to make, block by block: their names and settings."""
     there = [name for name in options.peers if PEERS[name].installed]
-    where = {"device": options.device, "timing": options.timing}
-    if "machine" in options.parts:
-        yield "machine", {**where, "timing": options.timing / 10}
-    if "speed" in options.parts:
-        ways = WAYS[device_of(options.device).type]
-        for size, way, name in itertools.product(SIZES, ways, (OURS, *there)):
-            yield f"speed/{size}/{way}/{name}", {"name": name, "size": size, "way": way, **where}
-    if "quality" in options.parts:
-        yield "floors", {}
-        for name, budget, seed in itertools.product((OURS, TOLD), options.budgets, range(options.seeds)):
-            yield f"quality/{name}/{seed}/{budget:g}", {"name": name, "budget": budget, "seed": seed}
-        for name, seed in itertools.product(there, range(options.peer_seeds)):
-            settings = {"name": name, "budgets": sorted(options.budgets), "seed": seed, "rate": options.peer_rate}
-            yield f"quality/{name}/{seed}", {**settings, "steps": options.peer_steps.get(name, PEERS[name].steps)}
-    if "sampling" in options.parts:
-        folder = options.run or folder_of(options.work, TOLD, max(options.budgets), 0)
-        for way in SAMPLERS:
-            for calls in sorted({*options.calls, *([1000] if way == "ancestral" else [])}):
-                yield f"sampling/{way}/{calls}", {"folder": str(folder), "way": way, "calls": calls}
+    where, kept = {"device": options.device, "timing": options.timing}, options.settings()
+    calls_of_peers = kept["quality"]["peer_steps"]
+    for block in range(options.seeds):
+        if "machine" in options.parts:
+            yield f"machine/{block}", {**where, "timing": options.timing / 10}
+        if "speed" in options.parts:
+            ways = WAYS[device_of(options.device).type]
+            for size, way, name in itertools.product(SIZES, ways, (OURS, *there)):
+                yield f"speed/{size}/{way}/{name}/{block}", {"name": name, "size": size, "way": way, **where}
+        if "rates" in options.parts and not block:
+            for name in there:
+                for rate in sorted({*RATES, options.peer_rate, PEERS[name].rate}):
+                    settings = {"name": name, "budgets": [min(options.budgets)], "seed": 0, "rate": rate}
+                    yield f"rates/{name}/{rate:g}", {**settings, "steps": calls_of_peers[name]}
+        if "quality" in options.parts:
+            if not block:
+                yield "floors", {}
+            for budget, name in itertools.product(options.budgets, (OURS, LABELLED)):
+                yield f"quality/{name}/{block}/{budget:g}", {"name": name, "budget": budget, "seed": block}
+            for name in there:
+                settings = {"name": name, "budgets": sorted(options.budgets), "seed": block, "rate": options.peer_rate}
+                yield f"quality/{name}/{block}", {**settings, "steps": calls_of_peers[name]}
+        if "sampling" in options.parts and not (options.run and block):
+            folder = options.run or folder_of(options.work, LABELLED, max(options.budgets), block)
+            for way in SAMPLERS:
+                most = [1000] if SAMPLERS[way]["sampler"] == "ancestral" else []
+                for calls in sorted({*options.calls, *most}):
+                    yield f"sampling/{way}/{calls}/{block}", {"folder": str(folder), "way": way, "calls": calls}
 
 
 def benchmark(options: Options) -> Results:
     """Make all measurements that are not in the results yet; gives all results. One that fails is reported and left out.
 
     Raises:
-        ValueError: when the results there are from another machine: they cannot be compared.
+        ValueError: when the results there are from another machine or were made with other settings: they cannot be compared.
     """
     for name in options.peers:
         if not PEERS[name].installed:
             print(f"{name} is not installed, left out: pip install {PEERS[name].package.replace('_', '-')}")
     here = named(options.device)
-    results = load(options.out) if (options.out / RESULTS).is_file() else {"machine": here, "measured": {}}
+    results = (
+        load(options.out)
+        if (options.out / RESULTS).is_file()
+        else {
+            "machine": here,
+            "settings": {},
+            "measured": {},
+        }
+    )
     if options.parts and results["machine"] != here:
         was, now = (", ".join(map(str, machine.values())) for machine in (results["machine"], here))
         raise ValueError(f"out must be a folder with results of this machine ({now}) or none, got those of {was}")
+    for part in options.parts:
+        _check_same(part, results["settings"].get(part), options.settings()[part], options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, settings in jobs(options):
         if results["measured"].get(name, {}).get("settings") == settings:
@@ -388,15 +454,26 @@ def benchmark(options: Options) -> Results:
         print(name, end="", flush=True)
         measure, begun = name.split("/")[0], time.monotonic()
         try:
-            by_command = settings.get("name") in (OURS, TOLD) and measure == "quality"
+            by_command = settings.get("name") in (OURS, LABELLED) and measure == "quality"
             figures = ours(options.work, **settings) if by_command else apart(measure, settings)
         except (RuntimeError, ValueError, OSError) as problem:
             print(f": failed, left out: {problem}")
             continue
         print(f": {time.monotonic() - begun:.0f} s")
         results["measured"][name] = {"settings": settings, **figures}
+        part = "quality" if measure == "floors" else measure
+        results["settings"][part] = options.settings()[part]
         save(options.out, results)
     return results
+
+
+def _check_same(part: str, was: dict[str, Any] | None, now: dict[str, Any], out: Path) -> None:
+    """Refuse to measure a part with other settings than before."""
+    was = was or now
+    for name in {**was, **now}:
+        if was.get(name) != now.get(name):
+            there = f"as in the results on {part} in {str(out)!r}; another --out begins anew"
+            raise ValueError(f"{name} must stay {was.get(name)!r}, got {now.get(name)!r}, {there}")
 
 
 def named(device: str) -> dict[str, Any]:
@@ -446,8 +523,8 @@ def call(arguments: list[str]) -> None:
 
 
 def load(folder: Path) -> Results:
-    """What has been measured: `machine` names it, `measured` has each measurement's figures and the `settings` it was made with."""
-    return load_results(folder, "benchmark", ("machine", "measured"))
+    """What has been measured: `machine` names it, `settings` are those of each part, `measured` has the figures of each measurement."""
+    return load_results(folder, "benchmark", ("machine", "settings", "measured"))
 
 
 # The tables. ---------------------------------------------------------------------------------------------------------
@@ -469,37 +546,76 @@ def runs(results: Results) -> dict[str, dict[float, list[dict[str, Any]]]]:
     return {name: dict(sorted(by_budget.items())) for name, by_budget in by_name.items()}
 
 
+def distances(results: Results, budget: float) -> dict[str, dict[int, float]]:
+    """The Fréchet distance of every run of a budget, by trainer and by block."""
+    made: dict[str, dict[int, float]] = {}
+    for (name, block, *_), measured in of(results, "quality"):
+        if (figures := measured["budgets"].get(f"{budget:g}")) is not None:
+            made.setdefault(name, {})[int(block)] = figures["frechet_distance"]
+    return made
+
+
+def several(values: Sequence[float], form: str) -> str:
+    """A mean and, of several values, their standard deviation."""
+    mean = format(statistics.fmean(values), form)
+    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
+
+
 def machine_table(results: Results) -> str:
-    """What the machine is, and the most it was seen to do."""
-    about, measured = results["machine"], results["measured"].get("machine", {"peaks": {}})
+    """What the machine is, and the most it was seen to do in each block."""
+    about, measured = results["machine"], [figures for _, figures in of(results, "machine")]
     rows = [["processor", f"{about['name']}, {about['cores']} cores"], ["PyTorch", about["torch"]]]
-    if "threads" in measured:
-        rows.append(["threads", str(measured["threads"])])
-    units = {name: "GB/s" if name == "copy" else "GFLOP/s" for name in measured["peaks"]}
-    return table(
-        ["what", "how much:"], rows + [[name, f"{most:,.0f} {units[name]}"] for name, most in measured["peaks"].items()]
-    )
+    if measured:
+        rows.append(["threads", str(measured[0]["threads"])])
+        for name in measured[0]["peaks"]:
+            unit = "GB/s" if name == "copy" else "GFLOP/s"
+            rows.append([name, f"{several([each['peaks'][name] for each in measured], ',.0f')} {unit}"])
+    return table(["what", "how much:"], rows)
 
 
 def speed_table(results: Results) -> str:
     """A training step of every trainer."""
-    peaks = results["measured"].get("machine", {"peaks": {}})["peaks"]
-    measured = {(size, way, name): figures for (size, way, name), figures in of(results, "speed")}
-    most: dict[str, float] = {}  # by what was computed in
-    for _, way, _ in measured:
-        kind = way.partition(",")[0]
-        most[way] = max((peak for what, peak in peaks.items() if what.endswith(kind)), default=np.nan)
-    rows = []
-    for size, name in dict.fromkeys((size, name) for size, _, name in measured):
-        each = [measured.get((size, way, name)) for way in most]
-        some = next(filter(None, each))
-        rows.append([size, name, f"{some['parameters'] / 1e6:.2f}"])
-        for peak, figures in zip(most.values(), each, strict=True):
-            speed = f"{figures['images_per_second']:,.0f}" if figures else ""
-            rows[-1] += [speed, f"{figures['gflops'] / peak:.0%}" if figures and peak > 0 else ""]
-        rows[-1].append(f"{some['memory_mb'] or np.nan:,.0f}")
-    columns = (column for way in most for column in (f"images/s in {way}:", "of the most:"))
+    peaks = {block: figures["peaks"] for (block,), figures in of(results, "machine")}
+    measured: dict[tuple[str, str], dict[str, dict[str, dict[str, Any]]]] = {}
+    for (size, way, name, block), figures in of(results, "speed"):
+        measured.setdefault((size, name), {}).setdefault(way, {})[block] = figures
+    ways, rows = list(dict.fromkeys(way for each in measured.values() for way in each)), []
+    for (size, name), by_way in measured.items():
+        some = [figures for figures in next(iter(by_way.values())).values()]
+        rows.append([size, name, f"{some[0]['parameters'] / 1e6:.2f}"])
+        for way in ways:
+            blocks, kind = by_way.get(way, {}), way.partition(",")[0]
+            most = {
+                block: max((peak for what, peak in peaks[block].items() if what.endswith(kind)), default=0.0)
+                for block in blocks
+                if block in peaks
+            }
+            shares = [blocks[block]["gflops"] / peak for block, peak in most.items() if peak]
+            rows[-1].append(several([each["images_per_second"] for each in blocks.values()], ",.0f") if blocks else "")
+            rows[-1].append(f"{statistics.fmean(shares):.0%}" if shares else "")
+        rows[-1].append(f"{statistics.fmean(each['memory_mb'] or np.nan for each in some):,.0f}")
+    columns = (column for way in ways for column in (f"images/s in {way}:", "of the most:"))
     return table(["pictures", "trainer", "weights (M):", *columns, "memory (MB):"], rows)
+
+
+def lead_table(results: Results) -> str:
+    """How many times as many images/s ours has as the fastest of the others, in each size and way."""
+    measured: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+    for (size, way, name, block), figures in of(results, "speed"):
+        rows = measured.setdefault((size, way), {})
+        rows.setdefault(name, {})[int(block)] = figures["images_per_second"]
+    made: dict[str, Difference] = {}
+    fastest = {}
+    for key, speeds in measured.items():
+        others = [name for name in speeds if name != OURS]
+        if OURS in speeds and others:
+            fastest[key] = max(others, key=lambda name: statistics.fmean(speeds[name].values()))
+            made |= differences(speeds, {"/".join(key): (OURS, fastest[key])})
+    made = corrected(made)
+    return table(
+        ["pictures", "numbers", "fastest other", "images/s of tinyddpm to its:"],
+        [[*key, name, str(made["/".join(key)])] for key, name in fastest.items()],
+    )
 
 
 def quality_table(results: Results) -> str:
@@ -513,10 +629,7 @@ def quality_table(results: Results) -> str:
             rows[-1] += [f"{mean['nearest_neighbours']:.2f}", f"{mean['sampling_seconds']:.1f}"]
             rows[-1] += [f"{mean['memory_mb']:,.0f}"]
     floor = results["measured"].get("floors", {})
-    for key, title in (
-        ("halves", "real half against real half"),
-        ("drawn", f"{SAMPLES:,} draws from the training half"),
-    ):
+    for key, title in FLOORS.items():
         if key in floor:
             rows.append([f"*{title}*", "", str(len(floor[key])), "", spread(floor[key]), "", "", ""])
     head = [
@@ -532,24 +645,137 @@ def quality_table(results: Results) -> str:
     return table(head, rows)
 
 
-def sampling_table(results: Results) -> str:
-    """One run sampled in several ways; the ratio is to Algorithm 2 with the most calls."""
-    measured = {(way, int(calls)): figures for (way, calls), figures in of(results, "sampling")}
-    most = max((calls for way, calls in measured if way == "ancestral"), default=0)
-    truth = statistics.fmean(measured["ancestral", most]["frechet_distances"]) if most else np.nan
+FLOORS = {
+    "halves": "real half against real half",
+    "drawn": f"{SAMPLES:,} real digits, drawn freely",
+    "by_class": f"{SAMPLES:,} real digits, so many of each class",
+}
+"""What the floors are called."""
+
+
+def compared(results: Results) -> dict[tuple[float, str, str], Difference]:
+    """How many times as far every other trainer is as ours, in each budget; all corrected together.
+
+    A trainer that ran only once is left out: nobody knows how much its next run would differ.
+    """
+    made: dict[str, Difference] = {}
+    keys: dict[str, tuple[float, str, str]] = {}
+    for budget in sorted({budget for by_budget in runs(results).values() for budget in by_budget}):
+        rows = {name: row for name, row in distances(results, budget).items() if len(row) > 1}
+        mine = [name for name in (LABELLED, OURS) if name in rows]
+        pairs = [(other, each) for each in mine for other in rows if other not in (each, LABELLED)]
+        asked = {f"{budget:g}/{other}/{each}": (other, each) for other, each in pairs}
+        keys |= {name: (budget, *pair) for name, pair in asked.items()}
+        made |= differences(rows, asked)
+    return {keys[name]: each for name, each in corrected(made).items()}
+
+
+def differences_table(results: Results) -> str:
+    """How many times as far every other trainer is as ours."""
+    made = compared(results)
+    rows = [
+        [f"{budget:g}", other, mine, str(each), *small(each.p, each.holm)]
+        for (budget, other, mine), each in made.items()
+    ]
+    return table(["seconds:", "trainer", "compared with", "times as far", "p:", "Holm:"], rows)
+
+
+def differences_line(results: Results) -> str:
+    """How many of the differences are significant."""
+    made = compared(results)
+    count, sure, _ = found({"/".join(map(str, key)): each for key, each in made.items()})
+    return (
+        f"{sure} of these {count} differences are significant at {LEVEL:.0%} by Holm's method (bold).\n"
+        if count
+        else ""
+    )
+
+
+def rules_line(results: Results) -> str:
+    """By which rules the samples were measured that the tables show."""
+    rules = {name: value for name, value in results["settings"].get("quality", {}).items() if name in RULES}
+    if rules == OLD:
+        return (
+            "The figures below were measured by older rules, which favour tinyddpm: the classes of its samples were in the "
+            "proportions of the data, while those of the others came as chance had it, and each of the others ran once. "
+            "Its clock also ran while it saved. So a difference counts only where it is far larger than that between "
+            "the last two floors of the table.\n"
+        )
+    return ""
+
+
+def rates_table(results: Results) -> str:
+    """The learning rates that were tried for the others."""
+    tried = {(name, float(rate)): figures for (name, rate), figures in of(results, "rates")}
+    rates = sorted({rate for _, rate in tried})
     rows = []
-    for (way, calls), figures in measured.items():
-        ratio = statistics.fmean(figures["frechet_distances"]) / truth
-        far = spread(figures["frechet_distances"])
-        rows.append([way, str(calls), f"{figures['seconds']:.1f}", far, f"{ratio:.2f}" if most else ""])
-    return table(["sampler", "calls:", f"seconds for {SAMPLES:,}:", "Fréchet distance:", "ratio:"], rows)
+    for name in dict.fromkeys(name for name, _ in tried):
+        each = [next(iter(tried[name, rate]["budgets"].values())) if (name, rate) in tried else None for rate in rates]
+        rows.append([name, *(f"{figures['frechet_distance']:.4f}" if figures else "" for figures in each)])
+    return table(["trainer", *(f"rate {rate:g}:" for rate in rates)], rows)
+
+
+def sampled(results: Results) -> tuple[dict[str, dict[int, float]], int]:
+    """The Fréchet distances of each way and number of calls, by block; and how many networks were sampled.
+
+    A block is a network, of which the mean over its seeds is taken; or a seed, if there is only one network.
+    """
+    each: dict[str, dict[int, list[float]]] = {}
+    for (way, calls, block), figures in of(results, "sampling"):
+        each.setdefault(f"{way}/{calls}", {})[int(block)] = figures["frechet_distances"]
+    networks = max(map(len, each.values()), default=0)
+    if networks == 1:
+        return {name: dict(enumerate(next(iter(row.values())))) for name, row in each.items()}, networks
+    return {name: {block: statistics.fmean(of) for block, of in row.items()} for name, row in each.items()}, networks
+
+
+def compared_samplers(results: Results) -> dict[str, Difference]:
+    """How many times as far each way and number of calls is as Algorithm 2 with the most calls; corrected together."""
+    rows, _ = sampled(results)
+    most = max((int(calls) for (way, calls, _), _ in of(results, "sampling") if way == "ancestral"), default=0)
+    truth = f"ancestral/{most}"
+    return differences(rows, {name: (name, truth) for name in rows if name != truth})
+
+
+def sampling_table(results: Results) -> str:
+    """Networks of ours sampled in several ways; the ratio is to Algorithm 2 with the most calls."""
+    rows, _ = sampled(results)
+    lasting: dict[str, list[float]] = {}
+    for (way, calls, _), figures in of(results, "sampling"):
+        lasting.setdefault(f"{way}/{calls}", []).append(figures["seconds"])
+    made, lines = compared_samplers(results), []
+    for name, row in rows.items():
+        ratio = [str(made[name]), *small(made[name].p, made[name].holm)] if name in made else ["", "", ""]
+        lines.append([*name.split("/"), f"{statistics.fmean(lasting[name]):.1f}", spread([*row.values()]), *ratio])
+    head = ["sampler", "calls:", f"seconds for {SAMPLES:,}:", "Fréchet distance:", "ratio", "p:", "Holm:"]
+    return table(head, lines)
+
+
+def sampled_line(results: Results) -> str:
+    """What the table of samplers shows."""
+    settings, (_, networks) = results["settings"].get("sampling", {}), sampled(results)
+    if not networks:
+        return ""
+    ratio = "The ratio is to Algorithm 2 with the smaller variance and the most calls"
+    if networks == 1:
+        return (
+            f"One network was sampled in each way with the same {settings['draws']} seeds. {ratio}; its interval and p are "
+            "about the samples of this network, not about another one.\n"
+        )
+    return f"{networks} networks were sampled in each way, with {settings['draws']} seeds each. {ratio}.\n"
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "speed": speed_table,
+    "lead": lead_table,
+    "rules": rules_line,
     "quality": quality_table,
+    "differences": differences_table,
+    "significant": differences_line,
+    "rates": rates_table,
     "calls": sampling_table,
+    "sampled": sampled_line,
 }
 """The tables, by their names on a page."""
 

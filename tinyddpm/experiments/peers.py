@@ -107,11 +107,12 @@ def smalldiffusion(edge: int, channels: int, parameters: int, device: torch.devi
 
 
 class Known(NamedTuple):
-    """A trainer: its package, the function that makes it (of edge, channels, parameters, device), its network calls for a sample."""
+    """A trainer: its package, the function that makes it (of edge, channels, parameters, device), its network calls for a sample, its learning rate."""
 
     package: str
     make: Callable[[int, int, int, torch.device], Peer]
     steps: int
+    rate: float
 
     @property
     def installed(self) -> bool:
@@ -120,9 +121,9 @@ class Known(NamedTuple):
 
 
 PEERS: dict[str, Known] = {
-    "lucidrains": Known("denoising_diffusion_pytorch", lucidrains, 250),
-    "diffusers": Known("diffusers", diffusers, 1000),
-    "smalldiffusion": Known("smalldiffusion", smalldiffusion, 20),
+    "lucidrains": Known("denoising_diffusion_pytorch", lucidrains, 250, 8e-5),
+    "diffusers": Known("diffusers", diffusers, 1000, 1e-4),
+    "smalldiffusion": Known("smalldiffusion", smalldiffusion, 20, 7e-4),
 }
 """The trainers that can be measured, by name."""
 

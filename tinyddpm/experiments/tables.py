@@ -12,7 +12,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [[title.removesuffix(":") for title in head], *rows]
     if len(lines) == 1:
         return ""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rules = [
         "-" * width if title[-1] != ":" else "-" * (width - 1) + ":" for title, width in zip(head, widths, strict=True)
     ]

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from tinyddpm.experiments import benchmark
 
-from .style import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, Figure, figure, plain
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PALETTE, PINK, Figure, figure, plain
 
 MEASURED = Path(__file__).parents[2] / "assets" / "benchmark"
 
@@ -42,19 +42,22 @@ def quality() -> Figure:
 
 
 def sampling() -> Figure:
-    """One run drawn from in several ways: the distance against network calls, and against seconds."""
+    """Networks sampled in several ways: the distance against network calls, and against seconds."""
     results = benchmark.load(MEASURED)
     fig, (by_calls, by_time) = figure(1, 2, 3.4, sharey=True)
-    measured = {way for (way, _), _ in benchmark.of(results, "sampling")}
-    ways = [way for way in benchmark.SAMPLERS if way in measured]
+    rows, _ = benchmark.sampled(results)
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for (way, calls, _), found in benchmark.of(results, "sampling"):
+        seconds.setdefault((way, int(calls)), []).append(found["seconds"])
+    ways = [way for way in benchmark.SAMPLERS if any(way == name for name, _ in seconds)]
     for way, color, marker in zip(ways, cycle(PALETTE), cycle("osD^v"), strict=False):
-        drawn = [(int(calls), found) for (name, calls), found in benchmark.of(results, "sampling") if name == way]
-        drawn.sort(key=lambda one: one[0])
-        far = [np.mean(found["frechet_distances"]) for _, found in drawn]
-        sd = [np.std(found["frechet_distances"], ddof=1) for _, found in drawn]
+        calls = sorted(count for name, count in seconds if name == way)
+        drawn = [[*rows[f"{way}/{count}"].values()] for count in calls]
+        far, sd = [np.mean(each) for each in drawn], [np.std(each, ddof=1) for each in drawn]
+        lasting = [np.mean(seconds[way, count]) for count in calls]
         options: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4}
-        by_calls.errorbar([calls for calls, _ in drawn], far, sd, **options)
-        by_time.errorbar([found["seconds"] for _, found in drawn], far, sd, **options, label=way.replace("_", " "))
+        by_calls.errorbar(calls, far, sd, **options)
+        by_time.errorbar(lasting, far, sd, **options, label=way.replace("_", " "))
     for ax, label in ((by_calls, "network calls"), (by_time, f"seconds for {benchmark.SAMPLES:,} samples")):
         ax.set(xscale="log", xlabel=label)
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -67,9 +70,10 @@ def sampling() -> Figure:
 
 
 def _floor(ax: Any, results: benchmark.Results) -> None:
-    """The band where real samples lie: between two halves of them, and draws from what was trained on."""
-    floor = results["measured"]["floors"]
-    ax.axhspan(np.mean(floor["halves"]), np.mean(floor["drawn"]), color=GREY, alpha=0.3, linewidth=0)
+    """Where real samples lie: a band from two halves of them to free draws of what was trained on; dotted, draws by class."""
+    floor = {kind: np.mean(results["measured"]["floors"][kind]) for kind in benchmark.FLOORS}
+    ax.axhspan(floor["halves"], floor["drawn"], color=GREY, alpha=0.3, linewidth=0)
+    ax.axhline(floor["by_class"], color=INK, linewidth=1, linestyle=":")
 
 
 def _name(ax: Any, x: float, ends: dict[str, tuple[float, str]]) -> None:
