@@ -433,7 +433,9 @@ def test_the_figures_show_what_was_measured(tmp_path, monkeypatch):
 
 def test_how_many_comparisons_there_are_is_said():
     said = ablations.comparisons_line(made_up())
-    assert said.startswith("All 6 comparisons of this page are corrected together: 2 are significant by Holm's method")
+    assert said.startswith(
+        "All 6 comparisons of the ablations are corrected together: 2 are significant by Holm's method"
+    )
     assert "The distances in the 4 rows on changes" in said and "3 rows on sampling of the recipe" in said
     assert ablations.comparisons_line({**made_up(), "runs": {}}) == ""
 

@@ -504,7 +504,7 @@ def comparisons_line(results: Results) -> str:
     if not count:
         return ""
     said = [
-        f"All {count} comparisons of this page are corrected together: {sure} are significant by Holm's method at "
+        f"All {count} comparisons of the ablations are corrected together: {sure} are significant by Holm's method at "
         f"{LEVEL:.0%} (bold), {discovered} by that of Benjamini and Hochberg."
     ]
     for (part, figure, network), rows in groups(results).items():
