@@ -43,8 +43,8 @@ def changes() -> Figure:
         near = far[far < edge]
         ax.plot(near, np.full(len(near), place), "o", color=color, markersize=4.5, alpha=0.8, markeredgewidth=0)
         if len(near) < len(far) or not len(far):
-            told = f"{np.mean(far):.2g}" if len(far) else "diverged"
-            ax.text(edge, place, f"{told} \u2192", color=color, ha="right", va="center", fontsize=11)
+            said = f"{np.mean(far):.2g}" if len(far) else "diverged"
+            ax.text(edge, place, f"{said} \u2192", color=color, ha="right", va="center", fontsize=11)
         else:
             ax.plot(np.mean(far), place, "|", color=INK, markersize=9)
     ax.set(xscale="log", xlim=(0.8 * results["floor"], edge), ylim=(places[-1] + 1, -0.3), xlabel="Fréchet distance")
@@ -122,6 +122,6 @@ def mistakes() -> Figure:
         framed = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
         ax.imshow(framed.swapaxes(1, 2).reshape(9 * count, 9 * count)[:-1, :-1], cmap="gray", vmin=0, vmax=255)
         ax.set_title(MISTAKES[name].title)
-        told = f"loss {measured[name]['loss']:.2f}, distance {measured[name]['frechet_distance']:.3f}"
-        ax.text(0.5, -0.03, told, transform=ax.transAxes, ha="center", va="top", fontsize=10)
+        caption = f"loss {measured[name]['loss']:.2f}, distance {measured[name]['frechet_distance']:.3f}"
+        ax.text(0.5, -0.03, caption, transform=ax.transAxes, ha="center", va="top", fontsize=10)
     return fig

@@ -77,7 +77,7 @@ def _floor(ax: Any, results: benchmark.Results) -> None:
 
 
 def _name(ax: Any, x: float, ends: dict[str, tuple[float, str]]) -> None:
-    """The name of each line at its right end, moved apart where two would touch."""
+    """The name of each line at its right end, apart where two would touch."""
     low, high = np.log(ax.get_ylim())
     gap, place = 0.075 * (high - low), low - 1.0
     for name, (y, color) in sorted(ends.items(), key=lambda end: end[1][0]):
