@@ -25,10 +25,10 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quick_pictures")
 
 def test_a_run_is_judged_from_the_command_line(run_folder, quick_judge, monkeypatch, capsys):
     monkeypatch.setattr(judge, "plots", plots)
-    assert cli.main(["judge", str(run_folder), "--n", "50", "--steps", "3"]) == 0
+    assert cli.main(["judge", str(run_folder), "--n", "50", "--steps", "3", "--labels", "random"]) == 0
     said = capsys.readouterr().out
     written = json.loads((run_folder / "judge.json").read_text("utf-8"))
-    assert written["drawn"] == {"seed": 0, "best": False, "sampler": "second_order", "steps": 3}
+    assert written["drawn"] == {"seed": 0, "best": False, "sampler": "second_order", "steps": 3, "labels": "random"}
     assert "bound" in said and "50 samples" in said and "real against real" in said and "nearest neighbours" in said
     assert (run_folder / "bound.png").read_bytes().startswith(b"\x89PNG")
     assert cli.main(["judge", str(run_folder / "9")]) == 2
