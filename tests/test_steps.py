@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tinyddpm.experiments import steps
-from tinyddpm.train.unet import Grow
 
 
 def output(name):
@@ -24,23 +23,25 @@ def test_changes_of_the_layout_alone_compute_the_same():
     same = output("Adam not fused")
     for name in ("channels last", "normalise, scale and shift in one pass"):
         torch.testing.assert_close(output(name), same, rtol=1e-3, atol=1e-4)
-    for name in ("convolve, then enlarge", "transposed convolution"):
+    for name in ("convolve, then enlarge", "enlarge, then convolve"):
         assert (output(name) - same).abs().max() > 0.1 * same.abs().max()
 
 
-def test_a_transposed_convolution_is_an_enlargement_with_four_filters():
-    """Where all four of its weights are equal, it gives what the 1x1 convolution gives before it is enlarged."""
-    grow = Grow(2, 3, 3, padding=1)
-    with torch.no_grad():
-        grow.weight.copy_(grow.weight[:, :, :1, :1].expand_as(grow.weight))
-
-    class Holder:
-        model = torch.nn.Sequential(grow)
-
-    x = torch.randn(1, 2, 4, 4)
-    small = torch.nn.functional.conv2d(x, grow.weight[:, :, :1, :1], grow.bias)
-    steps.transposed(Holder)
-    torch.testing.assert_close(grow(x), torch.nn.functional.interpolate(small, scale_factor=2.0))
+def test_the_order_of_enlarging_and_convolving_matters_only_beside_edges():
+    """With weights in the middle of the 3x3 alone there is nothing to reach over, and the two orders agree."""
+    outputs = []
+    for change in (steps.small_first, steps.large_first):
+        trainer = steps.trainer_of("float32", 8, {}, change)
+        (grow,) = trainer.model.grow
+        conv = next(layer for layer in grow if isinstance(layer, torch.nn.Conv2d))
+        torch.manual_seed(0)
+        with torch.no_grad():
+            conv.weight.copy_(
+                torch.randn_like(conv.weight) * torch.tensor([0, 1, 0])[:, None] * torch.tensor([0, 1, 0])
+            )
+            outputs.append(grow(torch.randn(1, conv.in_channels, 4, 4)) - conv.bias[:, None, None])
+    assert outputs[0].shape == (1, 32, 8, 8)
+    torch.testing.assert_close(outputs[0], outputs[1])
 
 
 def test_the_command_measures_keeps_and_prints(tmp_path, capsys):

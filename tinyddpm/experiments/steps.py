@@ -7,6 +7,7 @@ measured again.
 
 from __future__ import annotations
 
+import copy
 import statistics
 import sys
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import tyro
@@ -25,8 +26,8 @@ from torch.nn import functional
 from .. import data
 from ..train.config import Config, check_lowest
 from ..train.machine import keep_memory
-from ..train.trainer import Trainer
-from ..train.unet import Grow, ResidualBlock, size_of
+from ..train.trainer import Trainer, optimiser
+from ..train.unet import ResidualBlock, size_of
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
 from .tables import table
@@ -56,21 +57,13 @@ def one_pass(trainer: Trainer) -> None:
 
 
 def small_first(trainer: Trainer) -> None:
-    """On the way up, convolve the small picture and enlarge the result: a quarter of the arithmetic there."""
-
-    def forward(grow: Grow, x: Tensor) -> Tensor:
-        return functional.interpolate(nn.Conv2d.forward(grow, x), scale_factor=2.0)
-
-    _replace(trainer, Grow, forward)
+    """On the way up, convolve the small picture with 3x3 weights, then make four equal pixels of each."""
+    _grow(trainer, lambda small, above: (_conv(small, above), nn.Upsample(scale_factor=2.0)))
 
 
-def transposed(trainer: Trainer) -> None:
-    """On the way up, a transposed convolution of 2x2, as in the first U-Net: a ninth of the arithmetic there."""
-
-    def forward(grow: Grow, x: Tensor) -> Tensor:
-        return functional.conv_transpose2d(x, grow.weight[:, :, :2, :2].transpose(0, 1), grow.bias, stride=2)
-
-    _replace(trainer, Grow, forward)
+def large_first(trainer: Trainer) -> None:
+    """On the way up, make four equal pixels of each, then convolve the large picture with 3x3 weights."""
+    _grow(trainer, lambda small, above: (nn.Upsample(scale_factor=2.0), _conv(small, above)))
 
 
 def unfused(trainer: Trainer) -> None:
@@ -78,6 +71,19 @@ def unfused(trainer: Trainer) -> None:
     trainer.optimiser = torch.optim.Adam(
         trainer.model.parameters(), trainer.config.lr, betas=(0.9, 0.99), foreach=False
     )
+
+
+def _conv(channels_in: int, channels_out: int) -> nn.Module:
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1)
+
+
+def _grow(trainer: Trainer, layers: Callable[[int, int], Sequence[nn.Module]]) -> None:
+    """Put other layers in the place of those that double the size."""
+    grow = cast(Any, trainer.model.grow)
+    for place, old in enumerate(grow):
+        grow[place] = nn.Sequential(*layers(old.in_channels, old.out_channels))
+    trainer.average = copy.deepcopy(trainer.model)
+    trainer.optimiser = optimiser(trainer.config, list(trainer.model.parameters()))
 
 
 def _replace(trainer: Trainer, kind: type[nn.Module], forward: Callable[..., Tensor]) -> None:
@@ -90,7 +96,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Callable[[Trainer], None] | None]] = {
     "channels last": ({}, channels_last),
     "normalise, scale and shift in one pass": ({}, one_pass),
     "convolve, then enlarge": ({}, small_first),
-    "transposed convolution": ({}, transposed),
+    "enlarge, then convolve": ({}, large_first),
     "skip connections added": ({"skips": "add"}, None),
     "no attention": ({"attention": False}, None),
     "Adam not fused": ({}, unfused),

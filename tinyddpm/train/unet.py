@@ -85,13 +85,6 @@ class Attention(nn.Module):
         return x + self.out(functional.scaled_dot_product_attention(*heads).transpose(2, 3).reshape(x.shape))
 
 
-class Grow(nn.Conv2d):
-    """Back to twice the size: each pixel becomes four equal ones, which a convolution smooths."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(functional.interpolate(x, scale_factor=2.0))
-
-
 class UNet(nn.Module):
     """Down to smaller and smaller pictures and back up, with skip connections at each size.
 
@@ -148,7 +141,7 @@ class UNet(nn.Module):
             above = sizes[max(level - 1, 0)]
             if level:
                 self.shrink.append(nn.Conv2d(above, above, 3, stride=2, padding=1))
-                self.grow.append(Grow(inside, above, 3, padding=1))
+                self.grow.append(nn.ConvTranspose2d(inside, above, 2, stride=2))
             for i in range(blocks):
                 self.down.append(block(inside if i else above, inside))
                 self.up.append(block(2 * inside if self.concatenate else inside, inside))
