@@ -82,7 +82,7 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
 )
 """Each question, the changes that its variants are compared with, and the variants; one that is the recipe is left out."""
 
-LENGTHS = (3000, 9000, 18000)
+LENGTHS = (3000, 9000)
 """How many steps the longer runs take, with dropout and shifts and without."""
 
 LONG: Changes = {"steps": LENGTHS[1]}
