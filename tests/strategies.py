@@ -214,6 +214,11 @@ OWN = {
         "noise": torch.ones(3, 2),
         "t": torch.tensor([1, 2, 5]),
     },
+    "train.bound_loss": lambda: {
+        "x_0": torch.ones(3, 2),
+        "noise": torch.ones(3, 2),
+        "t": torch.tensor([1, 2, 5]),
+    },
     "train.sample": lambda: {"rng": seeded(0)},
     "train.sample_path": lambda: {"rng": seeded(0), "times": [1, 3, 5], "steps": None},
     "train.stratified_times": lambda: {"uniform": np.array([0.3])},

@@ -52,7 +52,12 @@ def test_choices_that_do_not_go_together(tmp_path):
     for choices, said in (
         ({"zero_terminal_snr": True, "predicts": "noise"}, "predicts must be x_0 or velocity with zero_terminal_snr"),
         ({"resume": True, "out": None}, "resume needs out"),
-        ({"learned_variance": True, "weighting": "min_snr"}, "weighting must be equal with learned_variance"),
+        ({"learned_variance": True, "weighting": "min_snr"}, "weighting must be equal or bound with learned_variance"),
+        (
+            {"categorical": True},
+            "predicts must be x_0, and learned_variance True, with categorical, got 'velocity' and",
+        ),
+        ({"categorical": True, "predicts": "x_0"}, "learned_variance True, with categorical, got 'x_0' and False"),
         ({"conditional": "labels", "data": "ring"}, "conditional must be clusters or nothing for data without labels"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -468,3 +468,15 @@ def test_a_cache_that_cannot_be_written_or_read_costs_nothing(tmp_path, monkeypa
     (tmp_path / "tinyddpm-tiny.npz").mkdir()
     assert data.openml("TINY", 3, 2, train=4, flips=True).counts == (2, 2)
     assert "tinyddpm-tiny.npz could not be written" in capsys.readouterr().err
+
+
+def test_a_histogram_counts_the_values_of_each_pixel():
+    found = data.load("digits")
+    for levels, smoothing in ((17, 0.5), (256, 1.0)):
+        chances = data.histogram(found.train, levels, smoothing)
+        assert chances.shape == (1, 8, 8, levels)
+        for row, column in ((0, 0), (3, 4), (7, 2)):
+            counts = np.zeros(levels)
+            for value in found.train[:, 0, row, column]:
+                counts[round((float(value) + 1) / 2 * (levels - 1))] += 1
+            assert_equal(chances[0, row, column], (counts + smoothing) / (898 + levels * smoothing))

@@ -1658,6 +1658,10 @@ def overshooting(x_t, step):
     return 1.3 * x_t / (step.alpha_bar + step.noise_var / 4) ** 0.5
 
 
+SHARE = 0.3
+"""What the tests' models say of their variance: how far it is on the way from the smaller to the larger one."""
+
+
 def walked(x_0, noises, schedule, guess, variance, clip, bins):
     """L_0..L_T draw by draw: every mean by Bayes' rule on precisions, every term by scipy."""
     terms = []
@@ -1671,7 +1675,10 @@ def walked(x_0, noises, schedule, guess, variance, clip, bins):
         if t == 1:
             beta_2 = schedule.beta[1]
             smaller = 1 / ((1 - beta_2) / beta_2 + 1 / beta)
-            mean, var = x_0_hat, beta if variance == "beta" else smaller
+            mean, var = (
+                x_0_hat,
+                {"beta": beta, "posterior": smaller, "learned": beta_2**SHARE * smaller ** (1 - SHARE)}[variance],
+            )
             if bins is None:
                 terms.append(-summed(log_normal(x_0, mean, var)))
                 continue
@@ -1685,14 +1692,25 @@ def walked(x_0, noises, schedule, guess, variance, clip, bins):
             def back(x, x_t=x_t, beta=beta, kept_prev=kept_prev, tilde=tilde):
                 return tilde * (math.sqrt(1 - beta) / beta * x_t + math.sqrt(kept_prev) / (1 - kept_prev) * x)
 
-            var = beta if variance == "beta" else tilde
+            var = {"beta": beta, "posterior": tilde, "learned": beta**SHARE * tilde ** (1 - SHARE)}[variance]
             terms.append(summed(divergence(back(x_0), tilde, back(x_0_hat), var)))
     left = np.prod(1 - schedule.beta)
     return np.stack([*terms, summed(divergence(math.sqrt(left) * x_0, 1 - left, 0, 1))])
 
 
+def saying_its_variance(model):
+    """A model with twice the channels, of which the second half is 2 v - 1."""
+
+    def twice(x_t, t):
+        answer = model(x_t, t)
+        library = torch if isinstance(answer, torch.Tensor) else np
+        return library.concatenate([answer, 0 * answer + 2 * SHARE - 1], 1)
+
+    return twice
+
+
 @checks(elbo.vlb_terms)
-@pytest.mark.parametrize("variance", ["beta", "posterior"])
+@pytest.mark.parametrize("variance", ["beta", "posterior", "learned"])
 @pytest.mark.parametrize("clip", [None, 0.5, 1.0])
 @pytest.mark.parametrize("bins", [None, 2, 16, 256])
 @pytest.mark.parametrize("predicts", forward.PREDICTIONS)
@@ -1703,6 +1721,8 @@ def test_all_options_together_on_the_way(predicts, bins, clip, variance):
     noises = np.random.default_rng(0).standard_normal((4, *shape))
     expected = walked(x_0, noises, schedule, overshooting, variance, clip, bins)
     model = network(schedule, predicts, guess=overshooting)
+    if variance == "learned":
+        model = saying_its_variance(model)
     options = {"predicts": predicts, "variance": variance, "clip": clip, "bins": bins}
     assert_equal(elbo.vlb_terms(model, x_0, schedule, np.random.default_rng(0), **options), expected)
     tensor = torch.from_numpy(x_0)
@@ -1777,6 +1797,58 @@ def test_a_single_step_has_a_likelihood_and_a_prior_only():
     schedule, x_0 = Schedule([0.5]), np.array([0.2, -0.4])
     terms = elbo.vlb_terms(lambda x_t, t: 0 * x_t, x_0, schedule, np.random.default_rng(0), "x_0", bins=None)
     assert_equal(terms, np.stack([-log_normal(x_0, 0, 0.5), divergence(math.sqrt(0.5) * x_0, 0.5, 0, 1)]))
+
+
+# What a noisy pixel says of its grey level. ------------------------------------------------------------------------
+
+
+@checks(elbo.value_log_prob)
+@given(step=steps(), values=st.integers(2, 20), seed=st.integers(0, 99))
+def test_what_a_noisy_pixel_can_have_been_by_bayes_rule(step, values, seed):
+    """Against `posterior.bayes` with likelihoods of scipy, pixel by pixel; in both libraries."""
+    rng = np.random.default_rng(seed)
+    prior, x_k = rng.dirichlet(np.ones(values), (2, 3)), np.linspace(-1, 1, values)
+    x_0 = x_k[rng.integers(0, values, (2, 3))]
+    x_t = math.sqrt(step.alpha_bar) * x_0 + math.sqrt(step.noise_var) * rng.standard_normal((2, 3))
+    logits = np.log(prior) + rng.standard_normal((2, 3, 1))  # a constant more changes nothing
+    log_prob = stats.norm.logpdf(x_t[..., None], math.sqrt(step.alpha_bar) * x_k, math.sqrt(step.noise_var))
+    likelihood = np.exp(log_prob - log_prob.max(-1, keepdims=True))
+    expected = prior * likelihood / (prior * likelihood).sum(-1, keepdims=True)
+    found = elbo.value_log_prob(x_t, logits, step)
+    assert_equal(np.exp(found), expected, atol=1e-12)
+    assert_equal(np.exp(found).sum(-1), np.ones((2, 3)))
+    tensors = elbo.value_log_prob(torch.from_numpy(x_t), torch.from_numpy(logits), step)
+    assert_equal(tensors, torch.from_numpy(found), atol=1e-9)
+
+
+@checks(elbo.value_log_prob)
+def test_fine_noise_rounds_and_noise_alone_leaves_what_was_believed():
+    prior, x_t = np.array([0.1, 0.2, 0.3, 0.2, 0.2]), np.array([0.45])
+    rounded = np.exp(elbo.value_log_prob(x_t, np.log(prior)[None], forward.cosine()[1]))
+    assert rounded[0, 3] > 1 - 1e-12  # 0.5 is the next of -1, -0.5, 0, 0.5, 1
+    blind = np.exp(elbo.value_log_prob(x_t, np.log(prior)[None], Schedule([0.5, 1.0])[2]))
+    assert_equal(blind[0], prior)
+
+
+@checks(elbo.best_v)
+@given(schedule=st.lists(betas(low=1e-3, high=0.9), min_size=2, max_size=6).map(Schedule), x=st.floats(0.1, 3.0))
+def test_the_best_v_is_that_of_the_variance_of_a_mixture(schedule, x):
+    """x_0 is one of two points: x at t - 1 is then one of two Gaussians, whose variance is known by the law of totals."""
+    step = schedule[schedule.T]
+    chances, points = np.array([0.3, 0.7]), np.array([-x, x])
+    x0_var = 4 * x**2 * 0.3 * 0.7
+    means = np.array([posterior.mean(0.2, point, step) for point in points])
+    second = (chances * (means**2 + posterior.variance(step))).sum()
+    expected = second - (chances * means).sum() ** 2
+    assert_equal(posterior.interpolated_variance(elbo.best_v(x0_var, step), step), expected, rtol=1e-9)
+    assert elbo.best_v(0.0, step) == 0
+
+
+@checks(elbo.best_v)
+def test_the_best_v_is_the_share_of_the_noise_where_steps_are_short():
+    step = forward.cosine(100_000)[30_000]
+    for x0_var in (0.0, 0.01, 0.2):
+        assert_equal(elbo.best_v(x0_var, step), x0_var / step.noise_var, rtol=1e-3)
 
 
 # The door. -----------------------------------------------------------------------------------------------------------

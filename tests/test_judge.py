@@ -137,6 +137,45 @@ def test_the_bound_of_a_run_is_the_bound_of_its_network(trained):
     assert_equal(figures["bound_terms"][-1], last, rtol=1e-3)  # float32, where left is small
 
 
+def test_a_histogram_codes_the_same_pictures_as_the_bound(trained):
+    """Pixel by pixel: every count, half of one more for each of the 17 values, and the class named before its own."""
+    found, loaded = data.load(TINY.data), run.load(trained[0] / "1")
+    figures = judge.bound(loaded, found, n=20)
+    train, held_out = (np.rint(8 * (x[:, 0] + 1)).astype(int) for x in (found.train, found.held_out[:20]))
+    plain, by_class = 0.0, 0.0
+    for picture, label in zip(held_out, found.held_out_labels, strict=False):
+        same = train[found.train_labels == label]
+        by_class -= math.log2(len(same) / len(train))
+        for i, j in np.ndindex(8, 8):
+            plain -= math.log2(((train[:, i, j] == picture[i, j]).sum() + 0.5) / (len(train) + 8.5))
+            by_class -= math.log2(((same[:, i, j] == picture[i, j]).sum() + 0.5) / (len(same) + 8.5))
+    assert_equal(figures["histogram"], plain / 20 / 64)
+    assert_equal(figures["histogram_class"], by_class / 20 / 64)
+    said = str(judge.Verdict(9, bound=2.0, bound_terms=[0.0] * 5, histogram=2.4361, histogram_class=2.2804))
+    assert said.endswith("histogram            2.436   (of each pixel; 2.280 if the class is named first)")
+    bare = found._replace(train_labels=None, held_out_labels=None)
+    assert_equal(judge.histogram_bits(bare, 20, by_class=True), judge.histogram_bits(found, 20))
+
+
+def test_pictures_of_bytes_are_coded_as_256_values():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (50, 3, 2, 2)).astype(np.float32) / 127.5 - 1
+    found = data.Data(pictures[:40], None, pictures[40:], None)
+    train, x = (np.rint((part + 1) * 127.5).astype(int) for part in (found.train, found.held_out))
+    chances = ((train[None] == x[:, None]).sum(1) + 0.5) / (40 + 128)
+    assert_equal(judge.histogram_bits(found, 10), -np.log2(chances).mean((1, 2, 3)))
+
+
+def test_a_network_of_probabilities_is_judged_with_its_own_variance(tmp_path):
+    """Untrained it is the histogram, and its bound that of the histogram as a denoiser, a little above it."""
+    config = replace(TINY, data="digits", out=tmp_path, T=300, steps=1, lr=1e-9, conditional="nothing")
+    config = replace(config, predicts="x_0", learned_variance=True, categorical=True, weighting="bound")
+    loop.fit(config)
+    figures = judge.bound(run.load(tmp_path), data.load("digits"), n=50)
+    assert abs(figures["bound"] - figures["histogram"]) < 0.1 and "histogram_class" not in figures
+    assert figures["bound_terms"][0] < 1e-3
+
+
 def test_the_bound_of_points_stands_beside_the_truth(tmp_path):
     loop.fit(replace(TINY, data="ring", out=tmp_path, steps=50, batch=256, T=50, width=16, lr=5e-3))
     figures = judge.bound(run.load(tmp_path), data.load("ring"), n=1000)

@@ -51,3 +51,6 @@ def test_the_weights_of_the_times_are_those_of_the_bound():
         steps = list(config.noise_schedule())
         expected = torch.tensor([weight(step, step.beta) for step in steps])
         assert_equal(weights, (expected / expected.mean()).float(), rtol=1e-5)
+    learned = replace(TINY, weighting="bound", learned_variance=True)  # whose loss is the bound already
+    with torch.random.fork_rng(devices=[]):
+        assert_equal(Trainer(learned, data.load("digits"), torch.device("cpu")).times.weights, torch.ones(TINY.T))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 
-from tinyddpm import forward, train
+from tinyddpm import elbo, forward, train
 from tinyddpm.checker import assert_equal, checks
 from tinyddpm.forward import Schedule
 
@@ -229,6 +229,40 @@ def test_the_loss_that_teaches_the_variance(schedule, v, predicts, data):
         pair = (torch.distributions.Normal(mean, s) for mean, s in zip(means, (precision**-0.5, std), strict=True))
         bound = torch.distributions.kl_divergence(*pair).sum()
         assert_equal(found[i], simple[i] + 0.01 * schedule.T * bound, rtol=1e-8)
+
+
+@checks(train.bound_loss)
+@given(
+    schedule=st.lists(betas(low=1e-3, high=0.9), min_size=2, max_size=5).map(Schedule),
+    v=st.floats(-0.2, 1.2),
+    predicts=st.sampled_from(sorted(forward.PREDICTIONS)),
+)
+def test_the_mean_of_the_bound_as_a_loss_is_the_bound(schedule, v, predicts):
+    """Over all times, with the noise that `vlb_terms` draws: the sum of its terms from t = 2 on."""
+    model, x_0 = with_variance(ideal(schedule, 0.2, 0.5, predicts), v), normal(1, 3, 2, 2, seed=3)[0].clamp(-1, 1)
+    terms = elbo.vlb_terms(model, x_0, schedule, seeded(0), predicts, "learned", bins=None)
+    rng, losses = seeded(0), []
+    for t in range(1, schedule.T + 1):
+        noise = torch.randn(x_0.shape, generator=rng, dtype=x_0.dtype)
+        losses.append(train.bound_loss(model, x_0, torch.full((3,), t), noise, schedule, predicts))
+    assert_equal(losses[0], torch.zeros(3, dtype=x_0.dtype))
+    assert_equal(torch.stack(losses).mean(0), terms[1:-1].sum(0), rtol=1e-8)
+
+
+@checks(train.bound_loss)
+def test_the_bound_as_a_loss_teaches_the_mean_too():
+    schedule, (x_0, noise), t = forward.linear(10), normal(2, 4, 1, 3), torch.tensor([1, 4, 7, 10])
+    output = normal(4, 1, 3, seed=1).requires_grad_()
+    both = torch.cat([output, torch.zeros_like(output)], dim=1)
+    train.bound_loss(lambda *_: both, x_0, t, noise, schedule, "x_0").sum().backward()
+    for i, time in enumerate(t.tolist()):
+        step = schedule[time]
+        if time == 1:
+            assert not output.grad[i].any()
+            continue
+        var = math.sqrt(step.beta * step.beta * step.noise_var_prev / step.noise_var)  # half-way between the two
+        weight = step.alpha_bar_prev * (step.beta / step.noise_var) ** 2 / var
+        assert_equal(output.grad[i], 10 * weight * (output.detach() - x_0)[i], rtol=1e-8)
 
 
 @checks(train.learned_variance_loss)

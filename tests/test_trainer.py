@@ -86,6 +86,8 @@ def plainly_stepped():
         {"weighting": "min_snr"},
         {"weighting": "bound", "predicts": "noise"},
         {"learned_variance": True},
+        {"learned_variance": True, "weighting": "bound"},
+        {"learned_variance": True, "weighting": "bound", "predicts": "x_0", "categorical": True},
     ],
     ids=str,
 )
@@ -256,6 +258,7 @@ def without_numbers(monkeypatch):
     [
         {"flip": True, "conditional": "clusters"},
         {"learned_variance": True, "dropout": 0.1, "accumulate": 2, "loss": "sum"},
+        {"learned_variance": True, "weighting": "bound", "predicts": "x_0", "categorical": True},
         {
             "norm": "batch",
             "optimiser": "lamb",

@@ -3,10 +3,13 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
+from tinyddpm import data
 from tinyddpm.checker import assert_equal
 from tinyddpm.train.config import Config
 from tinyddpm.train.unet import MLP, NORMS, Attention, UNet, network
@@ -146,3 +149,35 @@ def test_the_last_layers_begin_at_zero_or_as_pytorch_has_them():
     model = network(Config(zero_init=False), (1, 8, 8), 0)
     bound = 1 / math.sqrt(9 * 32)  # PyTorch's own: uniform up to one over the root of the inputs
     assert 0.9 * bound < model.leave.weight.abs().max() <= bound and model.leave.bias.any()
+
+
+def test_a_network_of_probabilities_begins_as_the_histogram_and_rounds():
+    """Against Bayes' rule on scipy's densities, for three values of a pixel."""
+    pictures = np.array([-1, -1, 0, 1], np.float32).reshape(4, 1, 1, 1) * np.ones((1, 1, 4, 4), np.float32)
+    pictures[0, 0, 0, 0] = 1
+    dataset = data.Data(pictures, None, pictures, None, levels=3)
+    config = Config(width=8, predicts="x_0", learned_variance=True, categorical=True)
+    model, schedule = network(config, (1, 4, 4), 0, 3), config.noise_schedule()
+    model.start(dataset)
+    x_t, t = 1.5 * torch.randn(2, 1, 4, 4, generator=seeded(0)), torch.tensor([400, 700])
+    output = model(x_t, t).detach().numpy()
+    for row, step in zip(range(2), (schedule[400], schedule[700]), strict=True):
+        chances = np.array([[[2.5, 1.5, 1.5]] * 4] * 4) / 5.5
+        chances[0, 0] = np.array([1.5, 1.5, 2.5]) / 5.5
+        means = step.alpha_bar**0.5 * np.array([-1.0, 0.0, 1.0])
+        chances = chances * stats.norm.pdf(x_t[row, 0].numpy()[..., None], means, step.noise_var**0.5)
+        chances /= chances.sum(-1, keepdims=True)
+        x_0 = chances @ np.array([-1.0, 0.0, 1.0])
+        var = chances @ np.array([1.0, 0.0, 1.0]) - x_0**2
+        assert_equal(output[row, 0], x_0.astype(np.float32), rtol=1e-4, atol=1e-5)
+        share = np.minimum(var / step.noise_var, 1)  # of steps as short as these
+        assert np.allclose((output[row, 1] + 1) / 2, share, rtol=0.02, atol=1e-4)
+    clean = torch.from_numpy(pictures)
+    rounded = model(clean + 0.02, torch.ones(4, dtype=torch.int64))
+    assert_equal(rounded[:, :1], clean, atol=1e-6)
+    assert (rounded[:, 1:] + 1).abs().max() < 1e-6
+
+
+def test_points_have_no_grey_levels():
+    with pytest.raises(ValueError, match="categorical must be False for points"):
+        network(Config(predicts="x_0", learned_variance=True, categorical=True), (2,), 0)

@@ -161,6 +161,12 @@ def gradient(function: Callable[[Array], Array], x: Array, weight: Array | None 
     return slope if is_tensor(x) else slope.numpy()
 
 
+def grid(like: Array) -> Array:
+    """The values that a pixel can have, from -1 to 1: as many as the last axis is long, in its library, dtype and device."""
+    xp = array_api_compat.array_namespace(like)
+    return xp.linspace(-1, 1, like.shape[-1], dtype=like.dtype, device=array_api_compat.device(like))
+
+
 def inner(value: Array) -> Array:
     """With one more axis at the end; a number stays as it is."""
     return value[..., None] if getattr(value, "shape", ()) != () else value

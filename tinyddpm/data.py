@@ -123,6 +123,22 @@ def checksum(dataset: Data) -> int:
     return total
 
 
+SMOOTHING = 0.5
+"""Added to every count of a histogram, so that a value that was never seen is not impossible (Krichevsky and Trofimov 1981)."""
+
+
+def numbered(pictures: np.ndarray, levels: int) -> np.ndarray:
+    """Pictures in [-1, 1] as whole numbers from 0 to levels - 1."""
+    return np.rint((pictures + 1) * ((levels - 1) / 2)).astype(np.int64)
+
+
+def histogram(pictures: np.ndarray, levels: int, smoothing: float = SMOOTHING) -> np.ndarray:
+    """How probable each value of each pixel is, by how often it is seen there; shape (channels, height, width, levels)."""
+    pixels = numbered(pictures, levels).reshape(len(pictures), -1).T
+    counts = np.stack([np.bincount(values, minlength=levels) for values in pixels]) + smoothing
+    return (counts / counts.sum(1, keepdims=True)).reshape(*pictures.shape[1:], levels)
+
+
 CONDITIONS = ("labels", "clusters", "nothing")
 """What a network can be conditioned on."""
 

@@ -40,6 +40,7 @@ STEP_ALONE = ((Step._fields.index("beta"), math.ulp(0.0)),)
 HINTS = {
     "alpha": "at 0 the noise tells nothing of x_0; predict x_0 or the velocity",
     "alpha_bar": "at 0 the noise tells nothing of x_0; predict x_0 or the velocity",
+    "alpha_bar_prev": "at 0 nothing of x_0 is left at t - 1",
     "noise_var_prev": "that is, t must be above 1",
     "noise_var": "at 0 there is no noise in the sample",
     "beta": "at 0 it is the time t = 0, to which no step of noising leads",

@@ -22,9 +22,13 @@ from .arrays import (
     Array,
     clipped,
     expm1,
+    grid,
+    inner,
     log,
+    log1p,
     log1p_rest,
     log_ndtr,
+    log_sum_exp,
     minimum,
     sqrt,
     stack,
@@ -429,6 +433,34 @@ def decoder_log_prob(x_0: Array, mean: Array, var: Array, bins: int = 256) -> Ar
     return sum_dims(where(abs(x_0) > 1 - half, edge, inside))
 
 
+@equation(
+    "derived here",
+    derived_from=[posterior.bayes, forward.marginal],
+    shapes="x_t (..., d), logits (..., d, n), step fits x_t",
+    unproved="outcomes",
+)
+def value_log_prob(x_t: Array, logits: Array, step: Step) -> Array:
+    r"""Bayes' rule for one pixel: how probable each of its K values is for one who sees the pixel through its noise.
+
+    $$
+    \log p(k \mid x_t) = \ell_k - \frac{\big(x_t - \sqrt{\bar\alpha_t}\,x_k\big)^2}{2\,(1-\bar\alpha_t)} + \mathrm{const},
+    \qquad x_k = \frac{2k}{K-1} - 1
+    $$
+
+    Where the noise is much finer than a grey level, the second term decides alone: $x_t$ is rounded to the next value.
+
+    Args:
+        logits: what is believed before the pixel itself is looked at, such as the logarithm of a histogram.
+
+    Returns:
+        Shape (..., K); the probabilities sum to 1.
+    """
+    means = sqrt(inner(step.alpha_bar)) * grid(logits)
+    square = (inner(x_t) - means) ** 2
+    log_joint = logits - square / inner(2 * step.noise_var)
+    return log_joint - log_sum_exp(log_joint)[..., None]
+
+
 # The same term, for every quantity that a network may predict. -------------------------------------------------------
 
 
@@ -529,6 +561,25 @@ def best_variance(step: Step, mean_square_error: Array) -> Array:
     $$
     """
     return posterior.variance(step) + mean_square_error
+
+
+@equation(
+    "derived here",
+    derived_from=[best_variance, posterior.interpolated_variance, posterior.mean],
+    where={"step.noise_var_prev": "(0, 1]", "step.alpha_bar_prev": "(0, 1]"},
+)
+def best_v(x0_var: Array, step: Step) -> Array:
+    r"""`best_variance` as a learned variance says it, for a model that knows how uncertain its own guess of x_0 is.
+
+    $$
+    v = \frac{\log\bigg(1 + \dfrac{\bar\alpha_{t-1}\,\beta_t}{(1-\bar\alpha_{t-1})\,(1-\bar\alpha_t)}\,
+    \mathrm{Var}[x_0 \mid x_t]\bigg)}{\log\bigg(1 + \dfrac{\bar\alpha_{t-1}\,\beta_t}{1-\bar\alpha_{t-1}}\bigg)}
+    $$
+
+    For short steps it is nearly $\mathrm{Var}[x_0 \mid x_t] / (1-\bar\alpha_t)$: 0 for a guess that is certain.
+    """
+    gain = step.alpha_bar_prev * step.beta / step.noise_var_prev
+    return log1p(gain * x0_var / step.noise_var) / log1p(gain)
 
 
 # What one trains on. -------------------------------------------------------------------------------------------------
@@ -789,7 +840,7 @@ def bits_per_dim(nats: Array, dims: int, levels: int | None = None) -> Array:
 @equation(
     "Ho et al. 2020, Eq. 5",
     derived_from=[prior_matching, denoising_matching, decoder_log_prob],
-    where={"variance": ("beta", "posterior")},
+    where={"model": "(x_t, t) -> any"},
     require={
         "x_0 must lie in [-1, 1] where pixels have bins": "bins is None or abs(x_0) <= 1",
         "alpha_bar of schedule must be above 0 for noise: predict x_0 or the velocity": "predicts != 'noise'"
@@ -818,8 +869,9 @@ def vlb_terms(
     Args:
         model: the network, called as ``model(x_t, t)`` with t of shape (batch,), as in the chapter on training.
         rng: of the library of ``x_0`` and on its device; gives the noise of t = 1, then of t = 2, and so on.
-        variance: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior"; as that is 0 at t = 1, it is
-            then taken from t = 2, as in the released code of DDPM.
+        variance: $\sigma_t^2$ is $\beta_t$ for "beta", $\tilde\beta_t$ for "posterior", between the two for "learned", with
+            a model of twice the channels; as $\tilde\beta_1$ is 0, all but "beta" are taken from t = 2 there, as in the
+            released code of DDPM.
         clip: the predicted x_0 is clipped to [-clip, clip], as in the released code; None for no clipping.
         bins: K, how many values a pixel can have, for `decoder_log_prob`; None for data with a density.
 
@@ -831,11 +883,13 @@ def vlb_terms(
     for t, step in enumerate(schedule, start=1):
         x_t = forward.diffuse(x_0, standard_normal(x_0, rng), step)
         answer = model(x_t, times_like(t, x_0))
+        answer, v = posterior.halves(answer, x_0, variance == "learned")
         guess = forward.PREDICTIONS[predicts].x_0(x_t, answer, step)
         guess = guess if clip is None else clipped(guess, -clip, clip)
         mean, var = posterior.mean(x_t, guess, step), step.beta
-        if variance == "posterior":
-            var = posterior.variance(schedule[max(t, 2)])
+        if variance != "beta":
+            v, later = 0.0 if v is None else v, schedule[max(t, 2)]
+            var = posterior.interpolated_variance(v, later)
         if t > 1:
             terms.append(denoising_matching(x_t, x_0, mean, var, step))
         else:

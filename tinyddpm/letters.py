@@ -480,6 +480,8 @@ letter("weights", "w_i", "weights that sum to 1, shape (..., n); what has weight
 letter("dims", "d", "number of coordinates", "whole", "[1, inf)")
 letter("levels", "K", "how many values a pixel can have", "whole", "[2, inf)")
 letter("bins", "K", "how many values a pixel can have", "whole", "[2, inf)")
+letter("logits", r"\ell_k", "unnormalised log-probability of each of the K values of a pixel, over the last axis")
+letter("x0_var", r"\mathrm{Var}[x_0 \mid x_t]", "variance of x_0 for one who sees x_t", domain="[0, inf)")
 letter("pixels", "p", "pixel values, whole numbers from 0", "pixels", "[0, 255]")
 letter("uniform", "u", "uniform random numbers in [0, 1)", domain="[0, 1)")
 letter("u", "u", "the frequency")

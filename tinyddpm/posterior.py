@@ -12,6 +12,7 @@ import numpy as np
 
 from . import forward
 from .arrays import Array, clipped, log, sqrt, where
+from .door import check_shape
 from .equation import equation
 from .forward import Gaussian, Step, reparameterize
 
@@ -222,6 +223,21 @@ def interpolated_variance(v: Array, step: Step) -> Array:
     Written with powers it is right at t = 1 too, where the logarithm of $\tilde\beta_1 = 0$ is not finite.
     """
     return step.beta**v * variance(step) ** (1 - v)
+
+
+def halves(output: Array, x_t: Array, learned: bool = True) -> tuple[Array, Array | None]:
+    """The prediction of a network and v: a network with a learned variance has twice the channels, the second for 2 v - 1.
+
+    Raises:
+        ValueError: when the output has another shape.
+    """
+    if not learned:
+        return check_shape("model(x_t, t)", output, x_t.shape), None
+    if x_t.ndim < 2:
+        raise ValueError(f"shape must be (batch, channels, ...) for a learned variance, got {tuple(x_t.shape)}")
+    channels = x_t.shape[1]
+    check_shape("model(x_t, t)", output, (x_t.shape[0], 2 * channels, *x_t.shape[2:]))
+    return output[:, :channels], (output[:, channels:] + 1) / 2
 
 
 @equation(

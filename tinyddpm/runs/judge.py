@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,6 @@ from ..files import optional, write, write_json
 from ..train import guided, metrics
 from ..train.machine import in_precision, one_thread, seed_here
 from ..train.trainer import shifted
-from ..train.unet import prediction
 from . import checkpoint, plots, run
 
 STEPS, BATCH = 1000, 128
@@ -111,6 +110,8 @@ class Verdict:
     bound_floor: float | None = None
     bound_terms: list[float] | None = None
     bound_class: float | None = None
+    histogram: float | None = None
+    histogram_class: float | None = None
     unmeasured: tuple[str, ...] = ()
     """what could not be measured, and why"""
 
@@ -142,6 +143,9 @@ class Verdict:
             lines += [
                 f"  {name:19s}{bits:{'.0e' if 0 < abs(bits) <= 0.001 else '.3f'}}" for name, bits in parts.items()
             ]
+        if self.histogram is not None:
+            named = "" if self.histogram_class is None else f"; {self.histogram_class:.3f} if the class is named first"
+            lines.append(f"histogram            {self.histogram:.3f}   (of each pixel{named})")
         return "\n".join([*lines, *self.unmeasured])
 
 
@@ -176,41 +180,74 @@ def judge(
     return verdict
 
 
-def bound(loaded: run.Run, dataset: Data, n: int | None = None, device: str = "cpu") -> dict[str, Any]:
+def bound(loaded: run.Run, dataset: Data, n: int | None = None, device: str = "cpu", seed: int = 0) -> dict[str, Any]:
     """The bound on minus the log-likelihood of n held-out data, term by term; and the truth, where it is known.
 
     Its error is one standard error, where the truth is known that of the difference: either comes from the noise that
-    is drawn once for each of the data and each t. There is none of a single one.
+    is drawn once for each of the data and each t. There is none of a single one. The histograms of the training pictures
+    code the same pictures, of as many grey levels.
 
-    The variance of a step is the larger of the two fixed ones, also for a network with a variance of its own: data are
-    wide beside the noise of small t, and there the smaller one makes the bound needlessly loose.
+    The variance of a step is the network's own, where it has one, else the larger of the two fixed ones: data are wide
+    beside the noise of small t, and there the smaller one makes the bound needlessly loose.
     """
     if not len(dataset.held_out):
         return {}
     n = n or (PICTURES if loaded.pictures else POINTS)
-    rng, config, dims = torch.Generator(device).manual_seed(0), loaded.config, math.prod(loaded.shape)
+    rng, config, dims = torch.Generator(device).manual_seed(seed), loaded.config, math.prod(loaded.shape)
     x = torch.from_numpy(dataset.held_out[:n]).to(device)
-    labels = data.conditioned(dataset, config.conditional).held_out_labels
-    labels = None if labels is None else labels[:n]
+    dataset = data.conditioned(dataset, config.conditional)
+    labels = None if dataset.held_out_labels is None else dataset.held_out_labels[:n]
+    learned = config.learned_variance
 
     model = loaded.model if labels is None else guided(loaded.model, torch.from_numpy(labels).to(device))
-    model = in_precision(config.precision, rng.device)(prediction(model, x.shape[1]))
+    model = in_precision(config.precision, rng.device)(model)
     clip, bins = (1.0, dataset.levels) if loaded.pictures else (None, None)
+    variance, schedule = "learned" if learned else "beta", config.noise_schedule()
     with torch.no_grad():
-        nats = elbo.vlb_terms(model, x, config.noise_schedule(), rng, config.predicts, "beta", clip, bins).cpu()
+        nats = elbo.vlb_terms(model, x, schedule, rng, config.predicts, variance, clip, bins).cpu()
     terms = elbo.bits_per_dim(nats.mean(1), dims).tolist()
-    # log p(x) is at least log p(x | class) + log p(class): naming the class is part of the message.
-    shares = np.array(loaded.counts) / sum(loaded.counts) if loaded.counts else np.ones(1)
-    naming = 0.0 if labels is None else float(elbo.bits_per_dim(-np.log(shares[labels]).mean(), dims))
+    naming = 0.0 if labels is None else float(naming_bits(labels, loaded.counts, dims).mean())
     figures: dict[str, Any] = {"bound": math.fsum(terms) + naming, "bound_terms": terms, "bound_class": naming}
     each = nats.double().sum(0).numpy()
     if dataset.truth is not None:
         exact = -dataset.truth.log_prob(dataset.held_out[:n].astype(np.float64))
         figures["bound_floor"] = float(elbo.bits_per_dim(exact.mean(), dims))
         each = each - exact
+    if loaded.pictures:
+        figures["histogram"] = float(histogram_bits(dataset, n).mean())
+        if labels is not None:
+            figures["histogram_class"] = float(histogram_bits(dataset, n, by_class=True).mean())
     if len(each) > 1:
         figures["bound_error"] = float(elbo.bits_per_dim(each.std(ddof=1) / math.sqrt(len(each)), dims))
     return figures
+
+
+def histogram_bits(dataset: Data, n: int, by_class: bool = False) -> np.ndarray:
+    """What each of n held-out pictures costs by the `histogram` of every pixel in the training data, in bits per dimension.
+
+    With ``by_class``, by the histograms of its own class, and with the bits that name the class.
+    """
+
+    def bits(train: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+        numbers, chances = data.numbered(pictures, dataset.levels), data.histogram(train, dataset.levels)
+        nats = -np.log(np.take_along_axis(chances[None], numbers[..., None], -1)).reshape(len(pictures), -1).sum(1)
+        return elbo.bits_per_dim(nats, pictures[0].size)
+
+    x, labels = dataset.held_out[:n], dataset.held_out_labels
+    if not by_class or labels is None:
+        return bits(dataset.train, x)
+    costs = naming_bits(labels[:n], dataset.counts, x[0].size)
+    for name in np.unique(labels[:n]):
+        costs[labels[:n] == name] += bits(dataset.train[dataset.train_labels == name], x[labels[:n] == name])
+    return costs
+
+
+def naming_bits(labels: np.ndarray, counts: Sequence[int], dims: int) -> np.ndarray:
+    """What it costs to name the class of each picture, by how often it is in the training data, in bits per dimension.
+
+    It is part of the message: log p(x) is at least log p(x | class) + log p(class).
+    """
+    return elbo.bits_per_dim(-np.log(np.array(counts) / sum(counts))[labels], dims)
 
 
 def compare(samples: np.ndarray, dataset: Data) -> Verdict:

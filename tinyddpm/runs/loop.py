@@ -97,6 +97,7 @@ def fit(config: Config, announce: Callable[[Report], None] = lambda report: None
             "examples": len(dataset.train),
             "classes": list(trainer.counts),
             "names": list(trainer.dataset.names),
+            "levels": dataset.levels,
             "checksum": data.checksum(dataset),
         }
         try:

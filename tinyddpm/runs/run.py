@@ -170,7 +170,7 @@ def load(path: Path | str, best: bool = False, device: str = "cpu") -> Run:
     shape, counts = tuple(facts["shape"]), tuple(facts["classes"])
     tensors, _ = read(weights)
     with torch.random.fork_rng([]):  # its first weights are replaced at once, and the numbers for them put back
-        model = network(config, shape, len(counts))
+        model = network(config, shape, len(counts), facts.get("levels", 256))
     fill(model, tensors, "average", repr(str(weights)))
     names = tuple(facts.get("names", ()))
     return Run(path, config, shape, counts, model.to(device_of(device)).eval(), names)

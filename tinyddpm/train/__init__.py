@@ -86,14 +86,45 @@ def learned_variance_loss(
     """
     step, predicted = schedule.at(t, like=x_0), row(PREDICTIONS, predicts)
     x_t = forward.diffuse(x_0, noise, step)
-    output, v = halves(model(x_t, t), x_0.shape[1])
+    output, v = posterior.halves(model(x_t, t), x_0)
     simple = elbo.simple_loss(predicted.target(x_0, noise, step), output)
-    step = schedule.at(t.clamp(min=2), like=x_0)  # not for the bound at t = 1
     x_0_hat = predicted.x_0(x_t, output.detach(), step)
-    mean = posterior.mean(x_t, x_0_hat, step)
-    var = posterior.interpolated_variance(v, step)
-    bound = elbo.denoising_matching(x_t, x_0, mean, var, step)
-    return elbo.hybrid_loss(simple, schedule.T * bound * (t > 1), weight)
+    bound = _bound(x_t, x_0, x_0_hat, v, t, schedule)
+    return elbo.hybrid_loss(simple, bound, weight)
+
+
+@equation(
+    "Ho et al. 2020, Eq. 5",
+    derived_from=[elbo.denoising_matching, posterior.interpolated_variance],
+    where={"schedule.T": "[2, inf)", "model": "(x_t, t) -> 2 x_t"},
+    shapes="x_0 (batch, channels, ...), noise (batch, channels, ...), t (batch)",
+    unproved="arrays",
+)
+def bound_loss(model: Model, x_0: Array, t: Array, noise: Array, schedule: Schedule, predicts: str = "noise") -> Array:
+    r"""The bound itself as the loss, of a model that says its variance too: the mean and the variance both learn from it.
+
+    $$
+    L = T\,D_{\mathrm{KL}}\big(q(x_{t-1} \mid x_t, x_0)\,\big\Vert\,\mathcal N(\mu,\ \beta_t^{v}\,\tilde\beta_t^{\,1-v})\big)
+    $$
+
+    Its mean over an even t is the sum of all terms from t = 2 on; that of t = 1 is left out.
+
+    Args:
+        model: gives twice the channels of ``x_t``: what it predicts, and $2v - 1$.
+        predicts: what the first half of the output is: one of `forward.PREDICTIONS`.
+    """
+    step = schedule.at(t, like=x_0)
+    x_t = forward.diffuse(x_0, noise, step)
+    output, v = posterior.halves(model(x_t, t), x_0)
+    x_0_hat = row(PREDICTIONS, predicts).x_0(x_t, output, step)
+    return _bound(x_t, x_0, x_0_hat, v, t, schedule)
+
+
+def _bound(x_t: Array, x_0: Array, x_0_hat: Array, v: Array, t: Array, schedule: Schedule) -> Array:
+    """T times the term of the bound at t, 0 at t = 1, of a model that predicts x_0 and says its variance."""
+    step = schedule.at(t.clamp(min=2), like=x_0)  # at t = 1 there is no such term
+    mean, var = posterior.mean(x_t, x_0_hat, step), posterior.interpolated_variance(v, step)
+    return schedule.T * elbo.denoising_matching(x_t, x_0, mean, var, step) * (t > 1)
 
 
 @equation(
@@ -177,7 +208,6 @@ from .samplers import VARIANCES as VARIANCES  # noqa: E402
 from .samplers import Moment as Moment  # noqa: E402
 from .samplers import Sampler as Sampler  # noqa: E402
 from .samplers import encode as encode  # noqa: E402
-from .samplers import halves as halves  # noqa: E402
 from .samplers import interpolate as interpolate  # noqa: E402
 from .samplers import sample as sample  # noqa: E402
 from .samplers import sample_path as sample_path  # noqa: E402

@@ -98,6 +98,8 @@ class Config:
     weighting: Annotated[str, one_of("weight of the loss at each time", CHOICES["weighting"])] = "equal"
     learned_variance: bool = False
     """let the network predict the variance of a step too"""
+    categorical: bool = False
+    """let the network give each value of a pixel a probability, from which x_0 and the variance follow; for --predicts x_0 with --learned-variance, and for few grey levels: memory grows with their number"""
 
     batch: int = 128
     """how many pictures in a step"""
@@ -182,9 +184,12 @@ class Config:
             raise ValueError(
                 "predicts must be x_0 or velocity with zero_terminal_snr: at T, noise tells nothing of x_0"
             )
-        if self.learned_variance and (self.weighting != "equal" or self.T < 2):
+        if self.learned_variance and (self.weighting == "min_snr" or self.T < 2):
+            raise ValueError("weighting must be equal or bound with learned_variance, and T at least 2")
+        if self.categorical and not (self.predicts == "x_0" and self.learned_variance):
             raise ValueError(
-                "weighting must be equal with learned_variance, and T at least 2: the bound is in the loss already"
+                f"predicts must be x_0, and learned_variance True, with categorical, got {self.predicts!r} and "
+                f"{self.learned_variance}"
             )
         if self.resume and self.out is None:
             raise ValueError("resume needs out, the folder of the run")

@@ -14,6 +14,7 @@ from ..arrays import Array, clipped, sqrt, times_like
 from ..door import check_shape, check_steps, row, unchecked
 from ..equation import equation
 from ..forward import PREDICTIONS, Prediction, Schedule, Step
+from ..posterior import halves
 
 if TYPE_CHECKING:  # torch takes long to import
     import torch
@@ -100,11 +101,6 @@ def visited_times(T: int, steps: int) -> list[int]:
     if not 1 <= steps <= T:
         raise ValueError(f"steps must lie in 1..{T}, got {steps}")
     return [T] if steps == 1 else [max(i + 1, 1 + (T - 1) * i * i // (steps - 1) ** 2) for i in range(steps)]
-
-
-def halves(output: Array, channels: int) -> tuple[Array, Array]:
-    """The prediction of a network and v, its variance, from an output with twice the channels."""
-    return output[:, :channels], (output[:, channels:] + 1) / 2
 
 
 WALK = {"model": "(x_t, t) -> any", "steps": "whole [1, inf)", "times": "times"}
@@ -240,13 +236,7 @@ class _Denoiser:
         self.clip, self.clip_noise = clip, clip_noise
 
     def __call__(self, x: Array, t: int, step: Step) -> tuple[Array, Array, Array | None]:
-        output, v = self.model(x, times_like(int(t), x)), None
-        if self.learned:
-            if x.ndim < 2:
-                raise ValueError(f"shape must be (batch, channels, ...) for a learned variance, got {tuple(x.shape)}")
-            check_shape("model(x_t, t)", output, (x.shape[0], 2 * x.shape[1], *x.shape[2:]))
-            output, v = halves(output, x.shape[1])
-        check_shape("model(x_t, t)", output, x.shape)
+        output, v = halves(self.model(x, times_like(int(t), x)), x, self.learned)
         check_steps(self.predicts.x_0, step=step)
         free = self.predicts.x_0(x, output, step)
         x_0 = free if self.clip is None else clipped(free, -self.clip, self.clip)

@@ -31,7 +31,7 @@ class Times(nn.Module):
         weights = np.ones(self.T)
         if config.weighting == "min_snr":
             weights = elbo.min_snr_weight(steps, predicts=config.predicts)
-        if config.weighting == "bound":
+        if config.weighting == "bound" and not config.learned_variance:  # whose loss is the bound itself
             weights = elbo.ERROR_WEIGHTS[config.predicts](steps, steps.beta)
         self.register_buffer("weights", torch.from_numpy(weights / weights.mean()).float())
         self.register_buffer("chances", torch.full((self.T,), 1 / self.T))

@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import data
 from ..data import Data
 from ..forward import Schedule
-from . import Model, ema_update_, guided, learned_variance_loss, stratified_times, training_loss
+from . import Model, bound_loss, ema_update_, guided, learned_variance_loss, stratified_times, training_loss
 from .config import Config
 from .lamb import Lamb
 from .machine import at_once, compile_mode, half_pays, seed_here
 from .times import Times
-from .unet import fill, network, prediction
+from .unet import Categorical, fill, network, prediction
 
 MEMORY = 18
 """Exponent of the weight average: step k weighs k**MEMORY, so that the last tenth of the steps has 86 percent."""
@@ -64,9 +64,12 @@ class Trainer:
             )
         seed_here(config.seed, device)
         cuda = device.type == "cuda"
-        self.loss = learned_variance_loss if config.learned_variance else training_loss
+        learned = bound_loss if config.weighting == "bound" else learned_variance_loss
+        self.loss = learned if config.learned_variance else training_loss
         self.shape, self.counts = dataset.train.shape[1:], dataset.counts
-        self.model = network(config, self.shape, dataset.classes)
+        self.model = network(config, self.shape, dataset.classes, dataset.levels)
+        if isinstance(self.model, Categorical):
+            self.model.start(dataset)
         self.model.to(device)
         self.rng = torch.Generator(device)
         self.rng.set_state(torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state())

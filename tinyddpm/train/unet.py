@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .. import elbo
+from ..arrays import grid
+from ..data import Data, histogram
+from ..forward import Schedule
 from . import Model, time_embedding
 from .config import Config
 
@@ -210,9 +214,43 @@ class MLP(nn.Module):
         return self.leave(functional.silu(h))
 
 
-def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The network that a config asks for, for data of this shape."""
-    outputs = 2 if config.learned_variance else 1
+class Categorical(nn.Module):
+    """A network that gives each value of a pixel a probability: x_0 is predicted as their mean, and v from their variance.
+
+    What the network has to learn is what the other pixels say of this one. What the pixel says itself, through its noise,
+    is Bayes' rule.
+
+    Args:
+        net: gives as many channels for each of the pictures' as a pixel has values.
+        schedule: of the noise.
+        shape: of a picture.
+        values: how many a pixel has.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, shape: tuple[int, ...], values: int) -> None:
+        super().__init__()
+        self.net, self.schedule = net, schedule
+        self.log_prior = nn.Parameter(torch.zeros(*shape, values))
+
+    def start(self, dataset: Data) -> None:
+        """Begin as the histogram of each pixel."""
+        self.log_prior.data.copy_(torch.from_numpy(histogram(dataset.train, dataset.levels)).log())
+
+    def forward(self, x_t: Tensor, t: Tensor, *condition: Tensor | None) -> Tensor:
+        output = self.net(x_t, t, *condition).unflatten(1, (x_t.shape[1], -1)).movedim(2, -1)
+        logits, step = self.log_prior + output, self.schedule.at(t, like=x_t)
+        chances, values = elbo.value_log_prob(x_t, logits, step).exp(), grid(logits)
+        x_0 = (chances * values).sum(-1)
+        var = (chances * (values - x_0[..., None]) ** 2).sum(-1)
+        v = elbo.best_v(var, self.schedule.at(t.clamp(min=2), like=x_t))
+        return torch.cat([x_0, 2 * v.clamp(max=1) - 1], dim=1)
+
+
+def network(config: Config, shape: tuple[int, ...], classes: int, values: int = 256) -> nn.Module:
+    """The network that a config asks for, for data of this shape; pixels have so many values."""
+    outputs = values if config.categorical else 2 if config.learned_variance else 1
+    if len(shape) == 1 and config.categorical:
+        raise ValueError("categorical must be False for points, which have no grey levels, got True")
     if len(shape) == 1:
         return MLP(shape[0], 4 * config.width, T=config.T, classes=classes, time=config.time, outputs=outputs)
     chosen = {name: getattr(config, name) for name in CHOSEN}
@@ -227,10 +265,10 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
         "dropout": config.dropout or 0.0,
         "shift": config.max_shift,
     }
-    made = UNet(shape[0], classes=classes, outputs=outputs, **chosen)
+    net = UNet(shape[0], classes=classes, outputs=outputs, **chosen)
     if not config.zero_init:
-        made.apply(_ordinary)
-    return made
+        net.apply(_ordinary)
+    return Categorical(net, config.noise_schedule(), shape, values) if config.categorical else net
 
 
 def prediction(model: Model, channels: int) -> Model:
