@@ -7,11 +7,12 @@ import json
 import math
 import re
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 from tinyddpm import bibliography, equations
-from tinyddpm.equation import CHAPTERS
+from tinyddpm.equation import CHAPTERS, listing
 from tinyddpm.prover import NotAlgebra, prove
 
 
@@ -316,3 +317,34 @@ def test_the_tables_of_chapter_6_are_those_that_were_measured():
             tables |= command.tables(command.load(folder))
     named = re.findall(r"<!-- table: (\w+) -->", text)
     assert sorted(named) == sorted(tables) and renewed(text, tables) == text
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_reports_of_chapter_6_are_those_that_were_printed():
+    """Each block under `<!-- record: NAME -->` is the file that the command above it was written to, in docs/assets/runs."""
+    page, printed = (DOCS / "train.md").read_text("utf-8"), {}
+    for name, block in re.findall(r"<!-- record: (\w+) -->\n+```text\n(.*?)```", page, re.DOTALL):
+        printed[name] = block
+        assert block == (DOCS / "assets" / "runs" / f"{name}.txt").read_text("utf-8"), name
+    assert sorted(printed) == sorted(path.stem for path in (DOCS / "assets" / "runs").glob("*.txt"))
+    (right,) = re.findall(r"the judge is right on ([\d.]+)%", printed["digits"])
+    assert f"it is right on {right} percent" in page
+    ((bound, error, truth),) = re.findall(r"bound +([\d.]+) ± ([\d.]+) .* the truth itself ([\d.]+)", printed["ring"])
+    more = float(bound) - float(truth)
+    assert f"cost {bound} bits for each coordinate, {more:.3f} more than the truth, give or take {error}" in page
+    ((exact, twice),) = re.findall(r"^beta +([\d.]+) ± .*\nposterior +([\d.]+) ±", page, re.MULTILINE)
+    assert f"the network costs {more - float(exact):.2f} bits more" in page
+    assert f"is {float(twice):.2f} bits larger for each coordinate" in page
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_code_that_a_page_shows_is_there():
+    """`[[code:NAME]]` is the source of a function or class without what a reader need not see."""
+    names = [
+        name for page in DOCS.glob("*.md") for name in re.findall(r"^\[\[code:(.*)\]\]$", page.read_text("utf-8"), re.M)
+    ]
+    for name in names:
+        code = listing(resolve_name(f"tinyddpm.{name}"))
+        compile(code, name, "exec")
+        assert '"""' not in code and " -> " not in code and name.rpartition(".")[2] in code
+    assert "train.unet.ResidualBlock" in names

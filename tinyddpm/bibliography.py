@@ -234,6 +234,15 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "He et al. 2016",
+            "Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun",
+            "Deep Residual Learning for Image Recognition",
+            "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+            2016,
+            _arxiv("1512.03385"),
+            "inproceedings",
+        ),
+        Reference(
             "Heusel et al. 2017",
             "Martin Heusel, Hubert Ramsauer, Thomas Unterthiner, Bernhard Nessler, Sepp Hochreiter",
             "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
@@ -687,6 +696,15 @@ REFERENCES = {
             "inproceedings",
         ),
         Reference(
+            "Vaswani et al. 2017",
+            "Ashish Vaswani, Noam Shazeer, Niki Parmar, Jakob Uszkoreit, Llion Jones, Aidan N. Gomez, Lukasz Kaiser, Illia Polosukhin",
+            "Attention Is All You Need",
+            "Advances in Neural Information Processing Systems",
+            2017,
+            _arxiv("1706.03762"),
+            "inproceedings",
+        ),
+        Reference(
             "VDM",
             "Diederik P. Kingma, Tim Salimans, Ben Poole, Jonathan Ho",
             "Variational Diffusion Models",
@@ -718,6 +736,15 @@ REFERENCES = {
             "International Conference on Machine Learning",
             2011,
             kind="inproceedings",
+        ),
+        Reference(
+            "Wu & He 2018",
+            "Yuxin Wu, Kaiming He",
+            "Group Normalization",
+            "European Conference on Computer Vision",
+            2018,
+            _arxiv("1803.08494"),
+            "inproceedings",
         ),
         Reference(
             "Wu et al. 2023",

@@ -88,20 +88,12 @@ class Equation:
     @property
     def signature(self) -> str:
         """The arguments as they are written in the code, without their types."""
-        return f"({', '.join(map(_without_type, inspect.signature(self.function).parameters.values()))})"
+        return _signature(self.function)
 
     @property
     def code(self) -> str:
         """The function as it is shown: without its decorator, its docstring and its types."""
-        lines = textwrap.dedent(inspect.getsource(door.bare(self.function))).splitlines()
-        tree = ast.parse("\n".join(lines)).body[0]
-        assert isinstance(tree, ast.FunctionDef)
-        first, *_ = tree.body[1:]  # the docstring comes before it
-        start = first.lineno - 1
-        while lines[start - 1].strip().startswith("#"):  # a comment above the first statement belongs to it
-            start -= 1
-        head = textwrap.wrap(f"def {tree.name}{self.signature}:", WIDTH, subsequent_indent="        ")
-        return "\n".join([*head, *lines[start:]])
+        return listing(door.bare(self.function))
 
     @property
     def summary(self) -> str:
@@ -188,6 +180,23 @@ def find(what: str | Callable[..., Any]) -> Equation:
     raise ValueError(f"{getattr(what, '__qualname__', what)} is not a registered equation")
 
 
+def listing(shown: Any) -> str:
+    """The source of a function or a class as a page shows it: without decorators, docstrings and types."""
+    lines = textwrap.dedent(inspect.getsource(shown)).splitlines()
+    tree = ast.parse("\n".join(lines)).body[0]
+    if isinstance(tree, ast.ClassDef):
+        methods = [getattr(shown, part.name) for part in tree.body if isinstance(part, ast.FunctionDef)]
+        inside = (textwrap.indent(listing(each), "    ") for each in methods)
+        return f"{lines[tree.lineno - 1]}\n" + "\n\n".join(inside)
+    assert isinstance(tree, ast.FunctionDef)
+    first = tree.body[0] if ast.get_docstring(tree) is None else tree.body[1]
+    start = first.lineno - 1
+    while lines[start - 1].strip().startswith("#"):  # a comment above the first statement belongs to it
+        start -= 1
+    head = textwrap.wrap(f"def {tree.name}{_signature(shown)}:", WIDTH, subsequent_indent="        ")
+    return "\n".join([*head, *lines[start:]])
+
+
 def described(argument: door.Argument, shapes: str = "") -> str:
     """An argument in one line: what its letter means, and what it may be here."""
     letter, shape = argument.letter, re.search(rf"(?<!\w){argument.name} (\([^)]*\))", shapes)
@@ -236,5 +245,6 @@ def _origin(function: Callable[..., Any]) -> Equation:
         raise TypeError(f"derived_from: {problem}") from None
 
 
-def _without_type(parameter: inspect.Parameter) -> str:
-    return str(parameter.replace(annotation=inspect.Parameter.empty))
+def _signature(function: Callable[..., Any]) -> str:
+    parameters = inspect.signature(function).parameters.values()
+    return f"({', '.join(str(each.replace(annotation=inspect.Parameter.empty)) for each in parameters)})"

@@ -47,7 +47,7 @@ def drawings(chapter: str) -> dict[str, str]:
 
 
 def digest(source: Path) -> str:
-    """What the figures of a file depend on, in short: the code that it imports, and the data files that it names.
+    """What the figures of a file depend on, in short: the code that it imports, and the data files and pages that it names.
 
     Code counts as it is parsed, so that a changed comment draws nothing again.
     """
@@ -58,8 +58,14 @@ def digest(source: Path) -> str:
     named = {node.value for node in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(node, ast.Constant)}
     assets = ROOT / "docs" / "assets"
     data = [path for path in sorted(assets.rglob("*.*")) if named & {*path.relative_to(assets).parts}]
-    parts = [*map(str.encode, trees), *(path.read_bytes() for path in data)]
+    run = ["".join(snippets(page)) for page in sorted((ROOT / "docs").glob("*.md")) if page.name in named]
+    parts = [*map(str.encode, (*trees, *run)), *(path.read_bytes() for path in data)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def snippets(page: Path) -> list[str]:
+    """The Python blocks of a page, for a figure of what they compute."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def figures(chapter: str) -> dict[str, Callable[[], Figure]]:

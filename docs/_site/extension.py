@@ -2,6 +2,7 @@
 
 $...$, $$...$$                      formulas (pymdownx.arithmatex finds them, KaTeX sets them)
 [[eq:posterior.mean]]               alone on a line the numbered equation; inside one a link such as (2.6)
+[[code:train.unet.UNet.forward]]    alone on a line: the source of a function or class of the package
 ![alt](figure:forward.two_noises)   a figure; the next line, in *italics*, is its caption
 [[equations]], [[equation-graph]], [[bibliography]], [[letters]], [[step-fields]], [[papers]]     lists, alone on a line
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 from html import escape, unescape
 from itertools import groupby
 from pathlib import Path
+from pkgutil import resolve_name
 
 from markdown import Extension, Markdown
 from markdown.blockprocessors import BlockProcessor
@@ -24,7 +26,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from tinyddpm import bibliography, door, equations
-from tinyddpm.equation import Equation, find
+from tinyddpm.equation import Equation, find, listing
 from tinyddpm.letters import FIELDS, KINDS, LETTERS, PAPERS, Letter
 
 from . import draw, graph, maths
@@ -50,7 +52,12 @@ class Book(Extension):
         self.page = ""  # the page being read, as the hook names it
 
     def extendMarkdown(self, md: Markdown) -> None:
-        for block in (EquationBlock, FigureBlock, ListBlock):  # below indented code, above whatever else reads a line
+        for block in (
+            EquationBlock,
+            CodeBlock,
+            FigureBlock,
+            ListBlock,
+        ):  # below indented code, above whatever else reads a line
             md.parser.blockprocessors.register(block(md, self), f"book-{block.__name__}", 75)
         md.inlinePatterns.register(EquationLink(NAME, md, self), "book-link", 185)  # below backtick
         md.treeprocessors.register(Formulas(md), "book-formulas", 15)
@@ -145,6 +152,20 @@ class EquationBlock(_Alone):
             words = f"{name.removeprefix('test_').replace('_', ' ')}"
             address = self.book.source.format(path=path, line=test["line"])
             row.text = f"[{words}]({address})" if address else f"{words} (`{path}`, line {test['line']})"
+
+
+class CodeBlock(_Alone):
+    """The source of a function, a method or a class, from the package itself."""
+
+    pattern = re.compile(r"\[\[code:([\w.]+)\]\]")
+
+    def make(self, parent: etree.Element, *found: str) -> None:
+        try:
+            shown = resolve_name(f"tinyddpm.{found[0]}")
+        except (ImportError, AttributeError) as problem:
+            raise ValueError(f"[[code:{found[0]}]]: {problem}") from None
+        setting = HtmlFormatter(cssclass="language-python highlight", wrapcode=True)
+        self.stash(parent, highlight(listing(shown), PythonLexer(), setting))
 
 
 class EquationLink(InlineProcessor):

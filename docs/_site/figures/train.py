@@ -2,17 +2,158 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.patches import FancyBboxPatch
 
 from tinyddpm import forward, mixture, train
+from tinyddpm.train.config import Config
+from tinyddpm.train.unet import network
 
-from .style import BLUE, GREEN, GREY, INK, ORANGE, Figure, density_of, figure
+from ..draw import snippets
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PINK, VIOLET, Figure, density_of, figure
 
 DATA = mixture.two_classes()
-RING = Path(__file__).parents[2] / "assets" / "ring.npz"
+DOCS = Path(__file__).parents[2]
+PAGE, RING = DOCS / "train.md", DOCS / "assets" / "ring.npz"
+
+
+def first_network() -> Figure:
+    """What the page's own loop has learned: its snippets are run, up to the one that counts the samples."""
+    names: dict[str, Any] = {}
+    for code in snippets(PAGE):
+        if "near" in names:
+            break
+        with redirect_stdout(StringIO()):
+            exec(compile(code, PAGE.name, "exec"), names)
+    fig, axes = figure(1, 3, 2.3)
+    shown = {"noise": names["start"], "samples": names["samples"], "data": names["points"][:1000]}
+    for ax, (title, x) in zip(axes, shown.items(), strict=True):
+        _dots(ax, np.asarray(x))
+        _circles(ax, 3)
+        ax.set_title(f"{title}: {names['near'](x)}")
+        ax.set(xlim=(-2.4, 2.4), ylim=(-2.4, 2.4), aspect="equal")
+        ax.set_axis_off()
+    return fig
+
+
+def unet() -> Figure:
+    """The network of the digits: sizes and channels are read from the network itself."""
+    model, edge = network(Config(), (1, 8, 8), 10), 8
+    fig, ax = _canvas(5.5)
+    left, centre, right = 1.03, 3.0, 4.97
+    for level, (top, bottom) in enumerate(((0.72, 3.28), (3.36, 5.45))):
+        _box(ax, centre, (top + bottom) / 2, "", GREY, 5.94, bottom - top, alpha=0.08, line=0)
+        place = (centre, (2.9, 4.4)[level])
+        ax.annotate(f"level {level + 1}: {edge >> level}x{edge >> level}", place, ha="center", weight="bold")
+
+    def block(x: float, y: float, part: Any) -> None:
+        sizes = f"{part.conv_in.in_channels} → {part.conv_in.out_channels}"
+        _box(ax, x, y, f"block\n{sizes}", BLUE)
+        ax.plot(x + 0.67, y - 0.16, "o", color=ORANGE, markersize=8)
+
+    def conv(x: float, y: float, name: str, part: Any, first: int = 0) -> None:
+        _box(ax, x, y, f"{name}\n{first or part.in_channels} → {part.out_channels}", GREY)
+
+    ax.annotate("$x_t$: 1 channel", (left, 0.32), ha="center", va="center")
+    ax.annotate("output: 1 channel", (right, 0.32), ha="center", va="center")
+    conv(left, 1.1, "convolution", model.enter)
+    conv(right, 1.1, "norm, SiLU, conv.", model.leave)
+    for level, y in enumerate((2.0, 3.75)):
+        block(left, y, model.down[level])
+        block(right, y, model.up[level])
+        channels = model.down[level].conv_out.out_channels
+        _arrow(ax, (left + 0.88, y), (right - 0.88, y), PINK)
+        ax.annotate(f"skip: {channels}", (centre, y + 0.22), ha="center", va="center", color=PINK)
+    conv(left, 2.9, "halve: stride 2", model.shrink[0])
+    conv(right, 2.9, "double: 2x2", model.grow[0])
+    block(left, 4.95, model.middle_in)
+    _box(ax, centre, 4.95, f"attention\n{model.attention.out.out_channels}", VIOLET, 1.6)
+    block(right, 4.95, model.middle_out)
+    numbers = model.condition.layers[-1].out_features
+    _box(ax, centre, 0.62, f"$t$, class, shift\n→ {numbers} numbers", ORANGE, 1.75)
+    ax.plot(centre, 1.14, "o", color=ORANGE, markersize=8)
+    ax.annotate("to each block", (centre, 1.42), ha="center", va="center")
+    for above, below in ((0.45, 0.8), (1.4, 1.7), (2.3, 2.6), (3.2, 3.45), (4.05, 4.65)):
+        _arrow(ax, (left, above), (left, below))
+        _arrow(ax, (right, below), (right, above))
+    _arrow(ax, (left + 0.88, 4.95), (centre - 0.8, 4.95))
+    _arrow(ax, (centre + 0.8, 4.95), (right - 0.88, 4.95))
+    return fig
+
+
+def residual_block() -> Figure:
+    fig, ax = _canvas(2.5)
+    y, places = 1.2, (0.68, 1.5, 2.32, 3.14, 3.96, 4.78)
+    words = ("norm\nSiLU", "conv.\n3x3", "norm", "scale\nshift", "SiLU\ndropout", "conv.\n3x3")
+    for x, text in zip(places, words, strict=True):
+        _box(ax, x, y, text, ORANGE if text == "scale\nshift" else BLUE if "conv" in text else GREY, 0.7)
+    ends = [(0.18, 0.33), *((a + 0.35, b - 0.35) for a, b in pairwise(places)), (5.13, 5.34)]
+    for start, stop in ends:
+        _arrow(ax, (start, y), (stop, y))
+    ax.annotate("$x$", (0.1, y), ha="center", va="center")
+    _box(ax, 3.14, 0.32, "linear layer of the embedding", ORANGE, 2.75, 0.38)
+    _arrow(ax, (3.14, 0.51), (3.14, 0.9))
+    ax.annotate("+", (5.5, y), ha="center", va="center", size=16)
+    ax.plot([0.1, 0.1, 5.5], [1.35, 2.05, 2.05], color=PINK, linewidth=1.4)
+    _arrow(ax, (5.5, 2.05), (5.5, 1.36), PINK)
+    _arrow(ax, (5.64, y), (5.95, y))
+    ax.annotate("shortcut", (2.8, 2.27), ha="center", va="center", color=PINK)
+    return fig
+
+
+def _canvas(height: float) -> tuple[Figure, Any]:
+    """An empty figure measured in inches, downwards from its upper left corner."""
+    fig, ax = figure(1, 1, height)
+    fig.set_layout_engine("none")
+    ax.set_position((0, 0, 1, 1))
+    ax.set(xlim=(0, 6), ylim=(height, 0))
+    ax.set_axis_off()
+    return fig, ax
+
+
+def _box(
+    ax: Any,
+    x: float,
+    y: float,
+    text: str,
+    color: str,
+    wide: float = 1.75,
+    high: float = 0.6,
+    alpha: float = 0.2,
+    line: float = 1.2,
+) -> None:
+    corner = (x - wide / 2, y - high / 2)
+    shape = {"boxstyle": "round,pad=0,rounding_size=0.07", "linewidth": line, "edgecolor": color}
+    ax.add_patch(FancyBboxPatch(corner, wide, high, facecolor=(color, alpha), **shape))
+    ax.annotate(text, (x, y), ha="center", va="center", linespacing=1.15)
+
+
+def _arrow(ax: Any, start: tuple[float, float], stop: tuple[float, float], color: str = INK) -> None:
+    style = {"arrowstyle": "-|>", "color": color, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 12}
+    ax.annotate("", stop, start, arrowprops=style)
+
+
+def _dots(ax: Any, points: np.ndarray, width: float = 1.8) -> None:
+    """Points as one path of very short strokes: a page of thousands of elements is slow."""
+    ends = points + np.array([0.005, 0])
+    strokes = np.stack([points, ends, np.full_like(points, np.nan)], 1).reshape(-1, 2)
+    (drawn,) = ax.plot(*strokes.T, color=BLUE, linewidth=width, alpha=0.6, solid_capstyle="round")
+    drawn.get_path().should_simplify = False
+
+
+def _circles(ax: Any, stds: float) -> None:
+    """Circles around the Gaussians of the ring."""
+    truth, angle = mixture.ring(), np.linspace(0, 2 * np.pi, 60)
+    for mean in truth.means:
+        circle = mean[:, None] + stds * np.sqrt(truth.variances[0]) * np.stack([np.cos(angle), np.sin(angle)])
+        ax.plot(*circle, color=INK, linewidth=0.8)
 
 
 def time_embedding() -> Figure:
@@ -90,11 +231,8 @@ def ring() -> Figure:
     """Points of a run on the ring, in the file that the page's command wrote, and how many fell to each mode."""
     points, truth = np.load(RING)["samples"], mixture.ring()
     fig, (where, often) = figure(1, 2, 2.9)
-    where.scatter(*points.T, s=2, color=BLUE, alpha=0.35, edgecolors="none")
-    angle = np.linspace(0, 2 * np.pi, 60)
-    for mean in truth.means:
-        circle = mean[:, None] + 2 * np.sqrt(truth.variances[0]) * np.stack([np.cos(angle), np.sin(angle)])
-        where.plot(*circle, color=INK, linewidth=0.8)
+    _dots(where, points, 1.0)
+    _circles(where, 2)
     where.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     mode = np.linalg.norm(points[:, None] - truth.means, axis=-1).argmin(-1)
     shares, chance = np.bincount(mode, minlength=8) / len(mode), 2 * np.sqrt(1 / 8 * 7 / 8 / len(mode))
