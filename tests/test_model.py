@@ -94,8 +94,8 @@ def test_letters_and_drawings_are_pictures_like_the_digits():
         assert torch.equal(levels, levels.round()) and levels.min() == 0 and levels.max() == 16
     o = letters[string_place("O"), 0]
     assert o[3, 3] == -1 and o[3, 1] == 1  # the hole is a hole
-    flat = torch.cat([letters, drawings]).flatten(1)
-    assert (torch.cdist(flat, flat) + torch.eye(88)).min() > 0
+    for flat in (letters[:26].flatten(1), drawings.flatten(1)):  # in two fonts a letter can be the same
+        assert (torch.cdist(flat, flat) + torch.eye(len(flat))).min() > 0
     assert abs(static.mean()) < 0.05
 
 
@@ -139,12 +139,15 @@ def test_half_way_is_the_mean_of_two_embeddings(net):
 
 def test_an_error_of_zero_changes_nothing_and_another_pushes_the_guess(net):
     subject = Subject("0", net, "velocity", SCHEDULE)
-    x_t, t = torch.randn(4, 1, 8, 8, generator=seeded()), torch.full((4,), 300)
+    x_t = torch.randn(4, 1, 8, 8, generator=seeded())
     guess = model.guess(subject, x_t, 300)
-    assert_equal(model.biased(subject, 0.0)(x_t, t).numpy(), guess.numpy(), rtol=1e-3, atol=1e-4)
     step = SCHEDULE[300]
-    pushed = (guess - model.biased(subject, 0.1)(x_t, t)).numpy()
-    assert_equal(pushed, np.full(pushed.shape, 0.1 * (step.noise_var / step.alpha_bar) ** 0.5), rtol=1e-3, atol=1e-4)
+    pushes = {"velocity": step.noise_var**0.5, "noise": (step.noise_var / step.alpha_bar) ** 0.5}
+    for predicts, push in pushes.items():
+        same, pushed = (model.guess(model.spoilt(subject, predicts, error), x_t, 300) for error in (0.0, 0.1))
+        assert_equal(same.numpy(), guess.numpy(), rtol=1e-3, atol=1e-4)
+        moved = (guess - pushed).double().numpy()
+        assert_equal(moved, np.full(moved.shape, 0.1 * push), rtol=1e-3, atol=1e-4)
 
 
 # The command. --------------------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ def tiny(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache-model"))
     monkeypatch.setattr(judge, "STEPS", 2)
     monkeypatch.setattr(model, "Config", lambda **options: Config(**{"width": 8, "levels": 1, "batch": 16, **options}))
-    for name, value in {"WALK": 1, "CODE": 2, "AVERAGED": 2, "KNOWN": 50, "TIMES": (400, 800)}.items():
+    for name, value in {"WALK": 1, "CODE": 2, "AVERAGED": 2, "POINTS": 50, "LONGER": 1, "TIMES": (400, 800)}.items():
         monkeypatch.setattr(model, name, value)
     monkeypatch.setattr(model, "FEWER", (500,))
 
@@ -184,12 +187,12 @@ def test_what_is_measured_is_written_at_once_and_not_measured_again(tmp_path, ti
     assert command(tmp_path, "--parts", "known", "between") == 130
     assert [*model.load(tmp_path / "out")["runs"]] == measured[:2] == ["known/0", "between/0"]
     assert command(tmp_path, "--parts", "known", "between") == 0
-    assert measured[3:] == ["known/1", "between/1", "known/exact", "between/exact"]
+    assert measured[3:] == ["known/1", "between/1", "between/exact"]
     results = model.load(tmp_path / "out")
-    assert command(tmp_path, "--parts", "known", "between") == 0 and len(measured) == 7
+    assert command(tmp_path, "--parts", "known", "between") == 0 and len(measured) == 6
     assert model.load(tmp_path / "out") == results
     assert "| no label" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits-0", "digits-1", "known-0", "known-1"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits-0", "digits-1", "ring-0", "ring-1"}
     assert command(tmp_path, steps=2) == 2
     assert "steps must stay 1, got 2" in capsys.readouterr().err
 

@@ -3,9 +3,9 @@
     python -m tinyddpm.experiments.model
     python -m tinyddpm.experiments.model --parts back mix --page docs/model.md
 
-Three networks are trained on the digits by the recipe, and three more on samples of a mixture whose exact denoiser is
-known. Beside them stands that exact denoiser. What is measured of one of them is written down at once and not measured
-again: the command can be stopped at any time, and repeated.
+Three networks are trained on the digits by the recipe, and three on the ring, whose exact denoiser is known. Beside those
+of the digits stands the exact denoiser of a mixture around the training digits. What is measured of one model is written
+down at once and not measured again: the command can be stopped at any time, and repeated.
 """
 
 from __future__ import annotations
@@ -28,18 +28,15 @@ import tyro
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import data
-from ..data import Data
+from .. import data, mixture
 from ..door import check_name
 from ..files import write
-from ..forward import Schedule, diffuse, from_unit_range, predict_noise
+from ..forward import PREDICTIONS, Schedule, diffuse, from_unit_range, predict_noise
 from ..mixture import Mixture
-from ..runs import checkpoint, judge, loop, run
+from ..runs import judge, loop, run
 from ..train import Model, encode, guided, interpolate, metrics, sample, visited_times
 from ..train.config import FREE, Config, check_lowest
 from ..train.machine import at_once, one_thread
-from ..train.trainer import Trainer
-from ..train.unet import fill, network
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
 from .tables import table
@@ -67,8 +64,8 @@ AVERAGED = 10
 EXACT = "exact"
 """The name of the exact denoiser of the mixture, among networks that are called by their seeds."""
 
-BIASES = (0.0, 0.1, 0.3)
-"""Errors that are added to each number of the predicted noise."""
+ERRORS = (("velocity", 0.0), ("velocity", 0.1), ("velocity", 0.3), ("noise", 0.1), ("noise", 0.3))
+"""What is added to each number of a prediction, and to which."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Options:
     """how many networks of each kind are trained"""
     steps: int = 1000
     """how many steps each is trained"""
-    pictures: int = 150
+    pictures: int = 100
     """how many pictures an experiment begins with"""
     runs: Path = Path("runs/model")
     """folder for the networks"""
@@ -200,45 +197,16 @@ class Lab:
             Config().noise_schedule(),
         )
 
-    def config(self, kind: str, seed: int) -> Config:
-        """The choices of a network; it is trained from the beginning with --steps and --seed."""
-        folder = self.options.runs / f"{kind}-{seed}"
-        own: dict[str, Any] = {"out": folder, "resume": True, "grid_every": math.inf, "judge": False}
-        return replace(Config(), steps=self.options.steps, seed=seed, **own)
-
     def subject(self, kind: str, name: str) -> Subject:
-        """A network of some kind, by its seed, trained if it is not there; or the exact denoiser."""
+        """A network that learned the digits or the ring, by its seed, trained if it is not there; or the exact denoiser."""
         if name == EXACT:
             return Subject(EXACT, self.kernel, "x_0", self.kernel.schedule)
-        config = self.config(kind, int(name))
-        if kind == "known":
-            model: nn.Module = self._known(config)
-        else:
-            with redirect_stderr(StringIO()):
-                loop.fit(config)
-            assert config.out is not None
-            model = run.load(config.out).model
-        return Subject(name, model, config.predicts, config.noise_schedule())
-
-    def _known(self, config: Config) -> nn.Module:
-        """A network that learned samples of the mixture."""
-        assert config.steps is not None and config.out is not None
-        file, classes = config.out / checkpoint.LAST, self.dataset.classes
-        shape = self.dataset.train.shape[1:]
-        if not file.is_file():
-            rng = torch.Generator().manual_seed(config.seed)
-            x, labels = (part.numpy() for part in self.kernel.sample(KNOWN, rng))
-            with torch.random.fork_rng(devices=[]):
-                trainer = Trainer(config, Data(x, labels, x[:0], labels[:0]), torch.device("cpu"))
-                for step in range(config.steps):
-                    trainer.step(step / config.steps)
-                    trainer.totals.zero_()
-            config.out.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(file, {f"average.{name}": of for name, of in trainer.averaged().state_dict().items()}, {})
-        with torch.random.fork_rng(devices=[]):
-            model = network(config, shape, classes)
-        fill(model, checkpoint.read(file)[0], "average", repr(str(file)))
-        return model.eval()
+        own: dict[str, Any] = {"grid_every": math.inf, "judge": False, "resume": True, "data": kind}
+        steps, folder = self.options.steps * (LONGER if kind == "ring" else 1), self.options.runs / f"{kind}-{name}"
+        config = replace(Config(), steps=steps, seed=int(name), out=folder, **own)
+        with redirect_stderr(StringIO()):
+            loop.fit(config)
+        return Subject(name, run.load(folder).model, config.predicts, config.noise_schedule())
 
     @cached_property
     def reach(self) -> float:
@@ -278,8 +246,11 @@ class Lab:
         return first, second
 
 
-KNOWN = 20_000
-"""Samples of the mixture that a network learns from."""
+LONGER = 4
+"""So many times as many steps, of a smaller network, are made on the ring."""
+
+POINTS = 2000
+"""New points of the ring that the networks are measured with."""
 
 LOOKS = {
     "like": "fraction with a training digit as near as 95 of 100 held-out digits have one",
@@ -318,8 +289,6 @@ def back(
 @torch.no_grad()
 def guess(subject: Subject, x_t: Tensor, t: int, labels: Tensor | None = None) -> Tensor:
     """The predicted x_0, which stands for the mean of all draws."""
-    from ..forward import PREDICTIONS
-
     output = subject.conditioned(labels)(x_t, torch.full((len(x_t),), t))
     times = torch.full((len(x_t),), t)
     return PREDICTIONS[subject.predicts].x_0(x_t, output, subject.schedule.at(times, like=x_t))
@@ -408,7 +377,7 @@ def measure_back(lab: Lab, subject: Subject) -> Results:
     kinds: dict[str, tuple[Tensor, Tensor | None]] = {
         "digits, label": (held_out, lab.labels[some]),
         "digits": (held_out, None),
-        "letters": (letters().repeat(3, 1, 1, 1), None),
+        "letters": (letters(), None),
         "noise": (static(lab.options.pictures // 2), None),
     }
     results: Results = {}
@@ -456,19 +425,23 @@ def _averaged(lab: Lab, subject: Subject) -> dict[str, float]:
 
 
 def measure_known(lab: Lab, subject: Subject) -> Results:
-    """Samples of the mixture: the error that the exact denoiser has too, and what the network adds."""
-    results: dict[str, list[float]] = {}
-    x_0, labels = lab.kernel.sample(4 * lab.options.pictures, torch.Generator().manual_seed(1234))
-    few = slice(0, lab.options.pictures)
+    """Points of the ring: the error that the exact denoiser has too, and what the network adds."""
+    truth, results = mixture.ring(), dict[str, list[float]]()
+    points = truth.sample(POINTS, np.random.default_rng(1234)).astype(np.float32)
+    x_0, clusters = torch.from_numpy(points), truth.responsibilities(points).argmax(1)
     for t in TIMES:
-        rng, times = fresh(subject.name, 2, t), torch.full((1,), t)
+        rng, step = fresh(subject.name, 2, t), subject.schedule[t]
         x_t = noised(x_0, t, subject.schedule, rng)
-        exact, said = lab.kernel(x_t, times), guess(subject, x_t, t)
-        row = {"nature": lab.kernel.uncertainty(x_t, times).mean().item(), "guess": square(said, x_0)}
-        row["fault"] = square(said, exact)
-        drawn = back(subject, x_t[few], t, rng, clip=None)
-        row["sample"] = square(drawn, x_0[few])
-        row["same"] = (lab.kernel.classes(drawn) == labels[few]).double().mean().item()
+        start = truth.posterior(x_t.double().numpy(), step)
+        drawn = back(subject, x_t, t, rng, clip=None)
+        row = {
+            "nature": float(start.var().mean()),
+            "guess": square(guess(subject, x_t, t), x_0),
+            "fault": square(guess(subject, x_t, t).double(), torch.from_numpy(start.mean())),
+            "sample": square(drawn, x_0),
+            "same": float((truth.responsibilities(drawn.double().numpy()).argmax(1) == clusters).mean()),
+            "exact same": float((start.weights[np.arange(POINTS), clusters]).mean()),
+        }
         for name, value in row.items():
             results.setdefault(name, []).append(value)
     return results
@@ -606,32 +579,31 @@ def measure_edit(lab: Lab, subject: Subject) -> Results:
 
 
 def measure_clip(lab: Lab, subject: Subject) -> Results:
-    """Samples with the predicted x_0 clipped at every step, and only the last; with an error added to the noise."""
+    """Samples with the predicted x_0 clipped at every step, and only the last; with an error added to what is predicted."""
     n, classes = lab.options.pictures, lab.dataset.classes
     labels, schedule = torch.arange(n) % classes, subject.schedule
-    results: Results = {}
-    for bias in BIASES:
-        asked = subject._replace(model=biased(subject, bias), predicts="x_0") if bias else subject
+    results: Results = {"each": {}, "end": {}}
+    for number, (what, error) in enumerate(ERRORS):
+        asked = spoilt(subject, what, error) if error else subject
         for way, clip in {"each": 1.0, "end": None}.items():
-            rng = fresh(subject.name, 6, int(10 * bias))
+            rng = fresh(subject.name, 6, number)
             x = back(asked, torch.randn((n, 1, 8, 8), generator=rng), schedule.T, rng, labels, clip=clip)
-            outside = float((x.abs() > 1.1).double().mean())
-            row = {"outside": outside, **lab.looks(x.clamp(-1, 1))}
+            row = {"outside": float((x.abs() > 1.1).double().mean()), **lab.looks(x.clamp(-1, 1))}
             for name, value in row.items():
-                results.setdefault(way, {}).setdefault(name, []).append(value)
+                results[way].setdefault(name, []).append(value)
     return results
 
 
-def biased(subject: Subject, bias: float) -> Callable[..., Tensor]:
-    """A model that predicts x_0 by the noise that the network predicts, with a number added to all of it."""
+def spoilt(subject: Subject, predicts: str, error: float) -> Subject:
+    """The model with a number added to all that it predicts, as noise or as velocity."""
 
     def model(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         step = subject.schedule.at(t, like=x_t)
         x_0 = guess(subject, x_t, int(t[0]), labels)
-        noise = predict_noise(x_t, x_0, step) + bias
-        return (x_t - step.noise_var**0.5 * noise) / step.alpha_bar**0.5
+        noise = predict_noise(x_t, x_0, step)
+        return PREDICTIONS[predicts].target(x_0, noise, step) + error
 
-    return model
+    return subject._replace(model=model, predicts=predicts)
 
 
 # What is run. --------------------------------------------------------------------------------------------------------
@@ -647,7 +619,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "back": Part(measure_back, exact=True),
-    "known": Part(measure_known, "known", exact=True),
+    "known": Part(measure_known, "ring"),
     "mix": Part(measure_mix, exact=True),
     "between": Part(measure_between, exact=True),
     "edit": Part(measure_edit),
@@ -856,15 +828,15 @@ def returned_table(results: Results) -> str:
 
 
 def known_table(results: Results) -> str:
-    """Samples of the mixture: the error of the exact denoiser, and what the networks add."""
+    """Points of the ring: the error of the exact denoiser, and what the networks add."""
     return _by_time(
         TIMES,
         {
             "exact": _plain(over_networks(results, "known", "nature").mean(0), 4),
             "network": _cells(over_networks(results, "known", "guess"), 4),
             "added": _cells(over_networks(results, "known", "fault"), 4),
-            "same class, exact": _plain(exactly(results, "known", "same"), share=True),
-            "same class, network": _cells(over_networks(results, "known", "same"), share=True),
+            "same cluster, exact": _plain(over_networks(results, "known", "exact same").mean(0), share=True),
+            "same cluster, network": _cells(over_networks(results, "known", "same"), share=True),
         },
     )
 
@@ -947,15 +919,15 @@ def edited_table(results: Results) -> str:
 def clipped_table(results: Results) -> str:
     """Samples with the guess clipped at every step or only at the end, and with an error added to the noise."""
     rows = []
-    for i, bias in enumerate(BIASES):
-        cells = [f"{bias:g}"]
+    for i, (what, error) in enumerate(ERRORS):
+        cells = [f"{error:g} in the {what}" if error else "none"]
         for way in ("each", "end"):
             cells += [
                 _cells(over_networks(results, "clip", way, "frechet")[:, i : i + 1], 3)[0],
                 _cells(over_networks(results, "clip", way, "outside")[:, i : i + 1], share=True)[0],
             ]
         rows.append(cells)
-    head = ["error:", "every step:", "outside:", "only the last:", "outside:"]
+    head = ["error", "every step:", "outside:", "only the end:", "outside:"]
     return table(head, rows)
 
 
