@@ -1,6 +1,7 @@
 """The page on what the trained model does: what its command computes, that nothing is measured twice, what is said of it."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from tinyddpm import data, forward
 from tinyddpm.checker import assert_equal
 from tinyddpm.experiments import model
-from tinyddpm.experiments.model import EXACT, Kernel, Subject
+from tinyddpm.experiments.model import EXACT, TIMES, WEIGHTS, Kernel, Subject
+from tinyddpm.experiments.tables import renewed
 from tinyddpm.runs import judge
 from tinyddpm.train.config import Config
 from tinyddpm.train.unet import network
@@ -223,3 +225,153 @@ def test_every_experiment_gives_its_numbers_and_every_table_a_row(tmp_path, tiny
     }
     for name, text in model.tables(results).items():
         assert len(text.splitlines()) > 2 and "nan" not in text, name
+
+
+# The page. -----------------------------------------------------------------------------------------------------------
+
+pages = pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """What was measured, and how to look it up: the mean over the networks, at a time or in a row of its own."""
+    results = model.load(DOCS / "assets" / "model")
+
+    def figure(part, *keys, t=None, times=TIMES):
+        values = model.over_networks(results, part, *keys).mean(0)
+        return values if t is None else values[times.index(t)]
+
+    return results, figure
+
+
+@pages
+def test_the_tables_are_those_that_were_measured(recorded):
+    page, tables = (DOCS / "model.md").read_text("utf-8"), model.tables(recorded[0])
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", page)) == sorted(tables)
+    assert renewed(page, tables) == page
+    assert recorded[0]["settings"]["pictures"] == 100
+    assert all(len(model.over_networks(recorded[0], part)) >= 2 for part in model.PARTS)
+
+
+@pages
+def test_the_numbers_in_the_words_are_those_that_were_measured(recorded):
+    page, (results, figure) = (DOCS / "model.md").read_text("utf-8"), recorded
+    floors, code = results["floors"], {name: figure("mix", "code", name) for name in ("half", "arc", "variance")}
+    average = {name: figure("back", "average", name) for name in ("sample", "average", "guess")}
+    exact = results["runs"][f"between/{EXACT}"]["predictions"]
+    for words in (
+        f"it is right on {100 * floors['accuracy']:.1f} % of the held-out digits",
+        f"a probability of {floors['noise']['sure']:.2f} on average for pictures that are noise",
+        f"100 training digits are at {floors['training digits']['frechet']:.2f}",
+        f"the variance {floors['variance']:g} per pixel",
+        f"one draw {average['sample']:.3f}, the average of ten draws {average['average']:.3f}, the guess "
+        f"{average['guess']:.3f}",
+        f"the mean square of a code is {code['half']:.2f}, where on the arc it is {code['arc']:.2f}",
+        f"{code['variance']:.2f} in the place of 1",
+        f"in {100 * (exact['first'] + exact['second']):.0f} % of all draws",
+        f"The classifier sees the right digit in {10 * floors['drawings']['meant']:.0f} of them",
+    ):
+        assert words in page, words
+    ratio = average["average"] / average["guess"]
+    assert abs(ratio - 1.1) < 0.1 and 1.6 < average["sample"] / average["guess"] < 2.2
+
+
+@pages
+def test_what_comes_back_is_as_the_page_says(recorded):
+    results, figure = recorded
+    plain, label = ("back", "digits"), ("back", "digits, label")
+    assert figure(*plain, "itself", t=200) > 0.85 > 0.2 > figure(*plain, "itself", t=500)
+    assert figure(*plain, "same", t=400) > 0.6 and figure(*plain, "same", t=900) < 0.2
+    assert abs(figure(*plain, "sample", t=900) / results["floors"]["strangers"] - 1) < 0.12
+    assert figure(*label, "same").min() > 0.93
+    assert abs(figure(*label, "itself", t=500) - figure(*plain, "itself", t=500)) < 0.12
+    simplest = model.exactly(results, *plain, "guess")
+    assert 1.6 < simplest[TIMES.index(200)] / figure(*plain, "guess", t=200) < 2.4
+    assert abs(simplest[TIMES.index(500)] / figure(*plain, "guess", t=500) - 1) < 0.15
+
+
+@pages
+def test_letters_and_noise_are_lost_as_the_page_says(recorded):
+    results, figure = recorded
+    letters, noise = ("back", "letters"), ("back", "noise")
+    assert figure(*letters, "itself", t=200) > 0.5 > figure(*letters, "itself", t=300) > 0.1
+    assert figure(*letters, "itself", t=400) < 0.1
+    assert figure(*letters, "like", t=200) < 0.4 < figure(*letters, "like", t=400)
+    assert abs(figure(*letters, "like", t=900) - figure("between", "none", "like")) < 0.12
+    assert figure(*noise, "itself", t=200) < 0.05 and figure(*noise, "itself", t=300) < 0.05
+    assert figure(*noise, "like", t=300) < 0.5 < figure(*noise, "like", t=900)
+    assert model.exactly(results, *letters, "like")[TIMES.index(200)] > 0.8
+    assert model.exactly(results, *noise, "like")[TIMES.index(300)] > 0.5
+
+
+@pages
+def test_mixing_does_as_the_page_says(recorded):
+    results, figure = recorded
+    floor, average = results["floors"]["training digits"]["frechet"], results["floors"]["pixel average"]["frechet"]
+    far = {t: figure("mix", "right", "frechet", t=t, times=model.FEWER) for t in model.FEWER}
+    either = {
+        t: sum(figure("mix", "right", which, t=t, times=model.FEWER) for which in ("first", "second"))
+        for t in model.FEWER
+    }
+    assert far[200] > (floor + average) / 2 and far[400] < floor + (average - floor) / 3
+    assert either[200] > either[500] > either[800] and either[800] < 0.35
+    thin = figure("mix", "thin", "frechet") - figure("mix", "right", "frechet")
+    assert thin[1:4].mean() > -0.01
+    half = WEIGHTS.index(0.5)
+    arc = {name: figure("mix", "arc", name)[half] for name in ("first", "second", "sure", "frechet")}
+    assert abs(arc["frechet"] - floor) < 0.05 and arc["first"] + arc["second"] > 0.6
+    assert arc["frechet"] < min(far.values()) and arc["sure"] < results["floors"]["training digits"]["sure"] - 0.05
+    assert abs(figure("mix", "line", "frechet") - arc["frechet"]) < 0.04
+
+
+@pages
+def test_between_classes_it_is_as_the_page_says(recorded):
+    _, figure = recorded
+
+    def look(way, name):
+        return figure("between", way, name)
+
+    for way in ("embedding", "predictions"):
+        assert 0.1 < 1 - look(way, "first") - look(way, "second") < 0.4
+        assert look(way, "sure") < look("label", "sure") - 0.05
+    assert look("embedding", "sure") > look("predictions", "sure")
+    assert look("embedding", "frechet") < look("predictions", "frechet")
+    assert look("none", "like") < look("label", "like") - 0.05 and look("none", "sure") < look("label", "sure")
+
+
+@pages
+def test_drawings_become_digits_as_the_page_says(recorded):
+    results, figure = recorded
+    floor = results["floors"]["training digits"]["frechet"]
+
+    def look(kind, name, t):
+        return figure("edit", kind, name, t=t, times=model.FEWER)
+
+    assert results["floors"]["drawings"]["like"] == 0
+    assert look("label", "meant", 500) > 0.9 and look("label", "frechet", 500) < floor + 0.05
+    assert all(look("no label", "meant", t) < 0.7 for t in model.FEWER)
+    assert look("no label", "meant", 800) < 0.4
+    assert look("label", "meant", 800) > 0.95
+
+
+@pages
+def test_clipping_is_as_the_page_says(recorded):
+    _, figure = recorded
+    errors = model.ERRORS
+    each, end = (dict(zip(errors, figure("clip", way, "frechet"), strict=True)) for way in ("each", "end"))
+    outside = dict(zip(errors, figure("clip", "end", "outside"), strict=True))
+    none, noise = ("velocity", 0.0), ("noise", 0.1)
+    assert abs(each[none] - end[none]) < 0.01 and outside[none] < 0.02
+    assert outside[noise] > 0.99 and end[noise] > 1 and each[noise] < each[none] + 0.05
+    last = SCHEDULE[1000]
+    assert round(last.alpha_bar**0.5, 5) == 0.00005 and abs(0.1 / last.alpha_bar**0.5 - 2000) < 100
+
+
+@pages
+def test_the_networks_on_the_ring_add_little(recorded):
+    _, figure = recorded
+    nature, guess, fault = (figure("known", name) for name in ("nature", "guess", "fault"))
+    assert np.all(abs(guess / (nature + fault) - 1) < 0.03)  # the mixed term is 0 on average
+    assert round(100 * fault[0] / nature[0]) == 3 and np.all(fault[1:] < 0.01 * nature[1:])
+    assert np.all(abs(figure("known", "same") - figure("known", "exact same")) < 0.02)
+    assert np.all(abs(figure("known", "sample") / (2 * nature) - 1) < 0.06)

@@ -820,6 +820,7 @@ def returned_table(results: Results) -> str:
             "one draw, label": _cells(over_networks(results, "back", "digits, label", "sample")),
             "one draw": _cells(over_networks(results, "back", "digits", "sample")),
             "guess": _cells(over_networks(results, "back", "digits", "guess")),
+            "guess of the mixture": _plain(exactly(results, "back", "digits", "guess")),
             "same digit, label": _cells(over_networks(results, "back", "digits, label", "same"), share=True),
             "same digit": _cells(over_networks(results, "back", "digits", "same"), share=True),
             "nearest is itself": _cells(over_networks(results, "back", "digits", "itself"), share=True),
@@ -893,7 +894,8 @@ def between_table(results: Results) -> str:
         )
         cells = [_cells(first, share=True)[0], _cells(second, share=True)[0]] if way != "none" else ["", ""]
         other = _cells(1 - first - second, share=True)[0] if way in ("embedding", "predictions") else ""
-        rows.append([name, *cells, other, _cells(sure, 2)[0], _cells(far, 2)[0]])
+        # Single labels come in other proportions than the digits do: their Fréchet distance would say little.
+        rows.append([name, *cells, other, _cells(sure, 2)[0], "" if way == "label" else _cells(far, 2)[0]])
     average, real = results["floors"]["pixel average"], results["floors"]["training digits"]
     shares = [f"{100 * average[of]:.0f} %" for of in ("first", "second")]
     rest = f"{100 * (1 - average['first'] - average['second']):.0f} %"
