@@ -282,7 +282,7 @@ def test_what_comes_back_is_as_the_page_says(recorded):
     plain, label = ("back", "digits"), ("back", "digits, label")
     assert figure(*plain, "itself", t=200) > 0.85 > 0.2 > figure(*plain, "itself", t=500)
     assert figure(*plain, "same", t=400) > 0.6 and figure(*plain, "same", t=900) < 0.2
-    assert abs(figure(*plain, "sample", t=900) / results["floors"]["strangers"] - 1) < 0.12
+    assert 0.8 < figure(*plain, "sample", t=900) / results["floors"]["strangers"] < 1
     assert figure(*label, "same").min() > 0.93
     assert abs(figure(*label, "itself", t=500) - figure(*plain, "itself", t=500)) < 0.12
     simplest = model.exactly(results, *plain, "guess")
@@ -298,7 +298,7 @@ def test_letters_and_noise_are_lost_as_the_page_says(recorded):
     assert figure(*letters, "itself", t=400) < 0.1
     assert figure(*letters, "like", t=200) < 0.4 < figure(*letters, "like", t=400)
     assert abs(figure(*letters, "like", t=900) - figure("between", "none", "like")) < 0.12
-    assert figure(*noise, "itself", t=200) < 0.05 and figure(*noise, "itself", t=300) < 0.05
+    assert figure(*noise, "itself", t=200) < 0.1 and figure(*noise, "itself", t=300) == 0
     assert figure(*noise, "like", t=300) < 0.5 < figure(*noise, "like", t=900)
     assert model.exactly(results, *letters, "like")[TIMES.index(200)] > 0.8
     assert model.exactly(results, *noise, "like")[TIMES.index(300)] > 0.5
@@ -313,13 +313,15 @@ def test_mixing_does_as_the_page_says(recorded):
         t: sum(figure("mix", "right", which, t=t, times=model.FEWER) for which in ("first", "second"))
         for t in model.FEWER
     }
-    assert far[200] > (floor + average) / 2 and far[400] < floor + (average - floor) / 3
+    unmixed = (figure("mix", "weights", "frechet")[0] + figure("mix", "weights", "frechet")[-1]) / 2
+    assert 0.25 < (far[200] - floor) / (average - floor) < 0.65
+    assert all(abs(far[t] - unmixed) < 0.06 for t in model.FEWER[1:])
     assert either[200] > either[500] > either[800] and either[800] < 0.35
     thin = figure("mix", "thin", "frechet") - figure("mix", "right", "frechet")
-    assert thin[1:4].mean() > -0.01
+    assert abs(thin.mean()) < 0.02
     half = WEIGHTS.index(0.5)
     arc = {name: figure("mix", "arc", name)[half] for name in ("first", "second", "sure", "frechet")}
-    assert abs(arc["frechet"] - floor) < 0.05 and arc["first"] + arc["second"] > 0.6
+    assert arc["first"] + arc["second"] > 0.6
     assert arc["frechet"] < min(far.values()) and arc["sure"] < results["floors"]["training digits"]["sure"] - 0.05
     assert abs(figure("mix", "line", "frechet") - arc["frechet"]) < 0.04
 
@@ -332,7 +334,7 @@ def test_between_classes_it_is_as_the_page_says(recorded):
         return figure("between", way, name)
 
     for way in ("embedding", "predictions"):
-        assert 0.1 < 1 - look(way, "first") - look(way, "second") < 0.4
+        assert 0.15 < 1 - look(way, "first") - look(way, "second") < 0.27
         assert look(way, "sure") < look("label", "sure") - 0.05
     assert look("embedding", "sure") > look("predictions", "sure")
     assert look("embedding", "frechet") < look("predictions", "frechet")
@@ -374,4 +376,4 @@ def test_the_networks_on_the_ring_add_little(recorded):
     assert np.all(abs(guess / (nature + fault) - 1) < 0.03)  # the mixed term is 0 on average
     assert round(100 * fault[0] / nature[0]) == 3 and np.all(fault[1:] < 0.01 * nature[1:])
     assert np.all(abs(figure("known", "same") - figure("known", "exact same")) < 0.02)
-    assert np.all(abs(figure("known", "sample") / (2 * nature) - 1) < 0.06)
+    assert np.all(abs(figure("known", "sample") / (2 * nature) - 1) < 0.1)  # a walk of 20 steps

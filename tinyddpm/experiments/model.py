@@ -868,6 +868,8 @@ def mixed_table(results: Results) -> str:
         seen = _cells(either(noise), share=True)
         sure, far = (_cells(over_networks(results, "mix", noise, of), 2) for of in ("sure", "frechet"))
         rows += [row(f"mixed at t = {t}, {noise} noise", seen[i], [sure[i]], [far[i]]) for i, t in enumerate(FEWER)]
+    ends = [over_networks(results, "mix", "weights", of)[:, [0, -1]].mean(1) for of in ("sure", "frechet")]
+    rows.append([f"a digit from t = {MIDDLE}, not mixed", "", *(_cells(of, 2)[0] for of in ends)])
     half = WEIGHTS.index(0.5)
     arc = [over_networks(results, "mix", "arc", of)[:, half] for of in ("first", "second", "sure", "frechet")]
     line = [over_networks(results, "mix", "line", of) for of in ("first", "second", "sure", "frechet")]
