@@ -70,17 +70,15 @@ def mixed() -> Figure:
     """Five ways from a three to an eight."""
     rows = model.load_pictures(MEASURED)["mix"]
     names = ("pixels", "$t = 200$", "$t = 500$", "$t = 800$", "arc")
-    fig = _grid(rows, [f"{weight:g}" for weight in model.WEIGHTS], 4.6, names)
-    return fig
+    return _grid(rows, [f"{weight:g}" for weight in model.WEIGHTS], 4.6, names)
 
 
 def between() -> Figure:
     """Pictures for two classes at once, three pairs."""
     rows = model.load_pictures(MEASURED)["between"]
-    fig = _grid(rows, [""] * rows.shape[1], 2.0, ("3 and 8", "4 and 9", "1 and 7"))
-    for x, title in ((0.34, "mean of the embeddings"), (0.78, "mean of the predictions")):
-        fig.text(x, 0.97, title, ha="center", va="top", fontsize=11)
-    return fig
+    gap = np.full((len(rows), 1, *rows.shape[2:]), np.nan)
+    rows = np.concatenate([rows[:, :5], gap, rows[:, 5:]], 1)
+    return _grid(rows, [""] * rows.shape[1], 1.65, ("3 and 8", "4 and 9", "1 and 7"))
 
 
 def edited() -> Figure:
