@@ -67,10 +67,13 @@ def test_flops_of_the_network_are_those_of_its_layers():
     model, counted = UNet(1, 8, classes=3, shift=1), []
 
     def count(layer, inputs, output):
-        counted.append(2 * output.numel() * layer.weight[0].numel())
+        grows = isinstance(
+            layer, nn.ConvTranspose2d
+        )  # 2x2 with stride 2: one place of the input for each of the output
+        counted.append(2 * output.numel() * (layer.in_channels if grows else layer.weight[0].numel()))
 
     for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
             layer.register_forward_hook(count)
     measured = benchmark.flops(lambda: model(torch.zeros(4, 1, 8, 8), torch.ones(4, dtype=torch.int64)))
     attention = 2 * 2 * 4 * 16 * 16 * 16  # two products of 4 pictures' 16 places, 16 channels each

@@ -227,7 +227,7 @@ def test_each_other_choice_has_a_line(run_folder):
         "data must stay the same: its examples were 100, now 10000",
     ]
     assert [line.partition(" w")[0] for line in lines[4:]] == [
-        f"data must stay the same: its {name}" for name in ("classes", "checksum")
+        f"data must stay the same: its {name}" for name in ("classes", "levels", "checksum")
     ]
 
 
