@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import operator
 from functools import cache
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from tinyddpm.mixture import Mixture
 
 from .runs import ideal, kept, normal, with_variance
 from .strategies import betas, numbers, positive, seeded
+from .test_forward import exact_products
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -665,9 +665,9 @@ def weights_of_ours(schedule, i, dtype):
 
 
 @cache
-def exact_products(betas):
+def kept_from_0(betas):
     """alpha_bar_0..alpha_bar_T at fifty digits."""
-    return [*itertools.accumulate((1 - mpmath.mpf(beta) for beta in betas), initial=mpmath.mpf(1), func=operator.mul)]
+    return [mpmath.mpf(1), *exact_products(map(mpmath.mpf, betas))]
 
 
 @checks(
@@ -681,7 +681,7 @@ def exact_products(betas):
 def test_no_digits_are_lost_in_float32_and_nothing_overflows_in_bfloat16(visits, fifty_digits):
     """Coefficients from `schedule.at`. They are rounded once an operation; one that cancelled would lose far more."""
     for whole in long_schedules():
-        kept = exact_products(tuple(whole.beta))
+        kept = kept_from_0(tuple(whole.beta))
         times = [0, *train.visited_times(1000, visits)]
         schedule = forward.respace(whole, times[1:])
         near = {*range(1, 6), *range(visits - 5, visits + 1), *range(1, visits, 1 + visits // 9)}
