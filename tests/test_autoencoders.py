@@ -175,8 +175,34 @@ def test_two_distances_between_sets_by_hand():
     assert autoencoders.near(torch.tensor([[-2.9], [-3.1], [5.9], [6.1], [100.0]]), y) == pytest.approx(2 / 5)
 
 
+def test_the_table_of_samples():
+    """Means and standard deviations over the seeds, none for the digits themselves, and no minus before 0."""
+    three = {"like_a_digit": [0.2, 0.3], "digits_covered": [0.5, 0.5], "energy_distance": [0.0301, 0.0341]}
+    results = {
+        "samples": {"made": dict.fromkeys(autoencoders.MADE, three), "vae_elbo": [-9, -11], "vae_log_prob": [-8, -8]},
+        "bound": {"autoencoder": [[-3.0, -1.0, -2.0], [-3.0, -2.0, -4.0]]},
+        "other_digits": {"like_a_digit": 0.92, "digits_covered": 0.89, "energy_distance": -7e-5},
+    }
+    rows = [row.split("|")[2:-1] for row in autoencoders.tables(results)["made"].splitlines()[2:]]
+    assert len(rows) == 6
+    assert [cell.strip() for cell in rows[0]] == ["25 ± 7 %", "50 ± 0 %", "0.032 ± 0.003"]
+    assert [cell.strip() for cell in rows[-1]] == ["92 %", "89 %", "0.000"]
+    bounds = [row.split("|")[2].strip() for row in autoencoders.tables(results)["bounds"].splitlines()[2:]]
+    assert bounds == ["-10.0 ± 1.4", "-8.0 ± 0.0", "-3.0 ± 1.4", "-1.5 ± 0.7"]
+    assert autoencoders.range_of([9, 11, 10]) == "9-11" and autoencoders.range_of([0, 0]) == "0"
+
+
+def test_a_gaussian_like_some_samples_has_their_mean_and_covariance():
+    samples = torch.randn(50, 3, generator=seeded(0)) @ torch.tensor(
+        [[1.0, 0.5, 0.0], [0.0, 2.0, 0.0], [0.3, 0.0, 0.1]]
+    )
+    made = autoencoders._like(samples, torch.randn(200_000, 3, generator=seeded(1)))
+    torch.testing.assert_close(made.mean(0), samples.mean(0), rtol=0, atol=0.03)
+    torch.testing.assert_close(torch.cov(made.T), torch.cov(samples.T), rtol=0, atol=0.07)
+
+
 def test_the_command_writes_everything_or_nothing(tmp_path, capsys, monkeypatch):
-    options = ["--steps", "3", "--latent", "2", "--width", "8"]
+    options = ["--steps", "3", "--latent", "2", "--width", "8", "--seeds", "2"]
     folder, again = tmp_path / "one", tmp_path / "again"
     monkeypatch.setattr(autoencoders, "DRAWS", 50)
     assert autoencoders.main([*options, "--out", str(folder)]) == 0
@@ -187,7 +213,17 @@ def test_the_command_writes_everything_or_nothing(tmp_path, capsys, monkeypatch)
     assert autoencoders.main([*options, "--out", str(again)]) == 0
     assert all(path.read_bytes() == files[path.name] for path in again.iterdir())
 
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: made -->\n<!-- end of table -->\n", "utf-8")
+    assert autoencoders.main([*options, "--out", str(again), "--page", str(page)]) == 0
     results, shown = autoencoders.load(folder)
+    assert autoencoders.tables(results)["made"] in page.read_text("utf-8")
+    assert len(set(results["samples"]["vae_elbo"])) == 2  # of two seeds
+    alone = tmp_path / "alone"
+    assert autoencoders.main([*options, "--seeds", "1", "--seed", "1", "--out", str(alone)]) == 0
+    second = autoencoders.load(alone)[0]
+    assert second["samples"]["vae_elbo"] == results["samples"]["vae_elbo"][1:]
+    assert second["collapse"]["nats"] == results["collapse"]["nats"][1:]
     assert results == json.loads(files["results.json"])
     assert {name: part.shape for name, part in shown.items()} == {
         "samples": (6, 10, 8, 8),
@@ -201,6 +237,7 @@ def test_the_command_writes_everything_or_nothing(tmp_path, capsys, monkeypatch)
     for bad, word in (
         (["--steps", "0"], "steps"),
         (["--lr", "nan"], "lr"),
+        (["--seeds", "0"], "seeds"),
         (["--out", str(folder / "bound.png")], "out"),
     ):
         capsys.readouterr()

@@ -283,25 +283,28 @@ def test_a_sum_that_has_not_converged_is_caught(tmp_path):
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
 def test_chapter_4_says_what_its_command_found():
-    """The numbers that its page takes from `python -m tinyddpm.experiments.autoencoders`."""
+    """The tables and what its page says of each seed of `python -m tinyddpm.experiments.autoencoders`."""
+    from tinyddpm.experiments import autoencoders
+    from tinyddpm.experiments.tables import renewed
+
     page = (DOCS / "vae_vs_vdm.md").read_text("utf-8")
     found = json.loads((DOCS / "assets" / "vae" / "results.json").read_text("utf-8"))
-    samples, collapse = found["samples"], found["collapse"]
-    for row, name in {
-        "autoencoder, codes $\\mathcal N(0, I)$": "autoencoder_standard",
-        "autoencoder, Gaussian fitted to its codes": "autoencoder_fitted",
-        "VAE, codes from its prior": "vae",
-        "nobody: other real digits": "other_digits",
-    }.items():
-        like, covered = (samples[kind][name] for kind in ("like_a_digit", "digits_covered"))
-        distance = round(samples["energy_distance"][name], 3) + 0.0  # no minus before 0
-        assert f"| {row} | {100 * like:.0f} % | {100 * covered:.0f} % | {distance:.3f} |" in page
-    for number in (samples["vae_elbo"], samples["vae_log_prob"]):
-        assert f"${number:.1f}$" in page
-    counts = zip(collapse["variances"], collapse["vae_active"], collapse["linear_active"], strict=True)
-    alive = {var: active for var, *active in counts}
-    assert alive[3.0] == [0, 0] and alive[0.1] == [10, 16]
-    assert "10 at a variance of 0.1, where the linear model keeps all 16" in page
+    assert renewed(page, autoencoders.tables(found)) == page
+    made, bound, exact = found["samples"]["made"], found["bound"], found["linear"]["active"]
+    assert found["config"]["seeds"] == len(found["samples"]["vae_elbo"]) == 10
+    for seed, active in enumerate(found["collapse"]["active"]):
+        like, covered, distance = (
+            {name: kinds[kind][seed] for name, kinds in made.items() if name != "autoencoder_standard"}
+            for kind in ("like_a_digit", "digits_covered", "energy_distance")
+        )
+        assert max(like, key=like.get) == min(covered, key=covered.get) == "vae" and covered["vae"] < 0.5
+        assert min(like, key=like.get) == min(distance, key=distance.get) == "gaussian"
+        assert distance["autoencoder_fitted"] < distance["vae_noisy"] < distance["vae"]
+        assert like["vae_noisy"] < like["vae"] and covered["vae_noisy"] > covered["vae"]
+        plain, vae = bound["autoencoder"][seed], bound["vae"][seed]
+        assert vae[-1] > max(plain) > plain[-1] + 1
+        assert bound["vae_train"][seed][-1] < bound["autoencoder_train"][seed][-1]
+        assert active[-1] == exact[-1] == 0 and all(a < b for a, b in zip(active[:3], exact[:3], strict=True))
 
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")

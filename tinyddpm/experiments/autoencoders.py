@@ -2,8 +2,9 @@
 
     python -m tinyddpm.experiments.autoencoders --out docs/assets/vae
 
-trains both on the 8x8 digits, in less than a minute, and writes every figure, with all numbers and pictures shown. The
-drawings take their axes from whoever calls them, so that a page can draw the same ones in its own style.
+trains both on the 8x8 digits, ten seeds in some ten minutes on one core, and writes every figure, with all numbers and
+pictures shown. The drawings take their axes from whoever calls them, so that a page can draw the same ones in its own
+style.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -38,8 +39,9 @@ from ..vae_vs_vdm import (
     score_function_gradient,
     vae_elbo,
 )
-from .results import RESULTS, Results, exit_code
+from .results import RESULTS, Results, exit_code, show
 from .results import load as load_results
+from .tables import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -178,12 +180,16 @@ class Config:
 
     out: Path = Path("vae")
     """folder for the files; created if it does not exist"""
+    page: Path | None = None
+    """Markdown page whose table is replaced"""
     steps: int = 2000
     """how many steps to train each network"""
     latent: int = 16
     """how many numbers a code has; the figure of the plane always has 2"""
     seed: int = 0
-    """seed of the first weights, the noise and the samples"""
+    """seed of the first weights, the batches, the noise and the samples"""
+    seeds: int = 10
+    """how often all of it is repeated, each time with the next seed; the pictures are those of the first"""
     batch: int = 128
     """how many pictures in a step"""
     lr: float = 1e-3
@@ -197,7 +203,7 @@ class Config:
         Raises:
             ValueError: naming the field, what it was and what is allowed.
         """
-        check_lowest(self, steps=1, latent=1, seed=0, batch=1, width=1)
+        check_lowest(self, steps=1, latent=1, seed=0, seeds=1, batch=1, width=1)
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a number above 0, got {self.lr}")
         if self.out.exists() and not self.out.is_dir():
@@ -216,13 +222,32 @@ def run(config: Config) -> tuple[Results, Pictures]:
     data = digits()
     train, held_out = (torch.from_numpy(part).flatten(1) for part in (data.train, data.held_out))
     chosen = [int(np.flatnonzero(data.held_out_labels == digit)[0]) for digit in range(10)]  # one of each
+    plane, pictures = _plane(train, held_out, config)
+    repeated = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        found, made = _repeat(train, held_out, chosen, replace(config, seed=seed))
+        pictures = {**made, **pictures}  # those of the first seed stay
+        repeated.append(found)
+    results: Results = {
+        "config": {name: value for name, value in asdict(config).items() if name not in ("out", "page")},
+        "stops": _stops(config),
+        "other_digits": judged(train, held_out),
+        "linear": linear_results(train.double().numpy(), config.latent),
+        **_listed(repeated),
+        "plane": {**plane, "labels": np.asarray(data.held_out_labels).tolist()},
+    }
+    return results, pictures
 
+
+def _repeat(
+    train: Tensor, held_out: Tensor, chosen: Sequence[int], config: Config
+) -> tuple[Results, dict[str, np.ndarray]]:
+    """Everything that is done once for each seed."""
     plain, vae = (_make(kind, config, config.latent) for kind in (AutoEncoder, VAE))
-    curves: Results = {"step": [], "vae": [], "vae_train": [], "autoencoder": [], "autoencoder_train": []}
+    curves: Results = {"vae": [], "vae_train": [], "autoencoder": [], "autoencoder_train": []}
     gradients: list[dict[str, float]] = []
 
     def watch_vae(step: int) -> None:
-        curves["step"].append(step)
         for name, x in (("vae", held_out), ("vae_train", train)):
             curves[name].append(_average(vae.elbo(x, noise) for noise in _draws(vae, x)))
         gradients.append(gradient_variances(vae, held_out[chosen], config.seed, DRAWS))
@@ -234,17 +259,28 @@ def run(config: Config) -> tuple[Results, Pictures]:
 
     fit(vae, train, config, watch_vae)
     fit(plain, train, config, watch_plain)
-    samples, sample_pictures = _sampling(plain, vae, train, held_out, chosen, config)
-    plane, plane_pictures = _plane(train, held_out, config)
+    samples, pictures = _sampling(plain, vae, train, held_out, chosen, config)
     results: Results = {
-        "config": {name: value for name, value in asdict(config).items() if name != "out"},
         "samples": samples,
-        "plane": {**plane, "labels": np.asarray(data.held_out_labels).tolist()},
         "collapse": collapse(train, config),
         "bound": curves,
-        "gradients": {"step": curves["step"], **{name: [at[name] for at in gradients] for name in gradients[0]}},
+        "gradients": {name: [at[name] for at in gradients] for name in gradients[0]},
     }
-    return results, {**sample_pictures, **plane_pictures}
+    return results, pictures
+
+
+def _listed(repeated: Sequence[Results]) -> Results:
+    """Results of the same form as one: in the place of each value the list of all, one for each seed."""
+    first = repeated[0]
+    return {
+        name: _listed([one[name] for one in repeated]) if isinstance(value, dict) else [one[name] for one in repeated]
+        for name, value in first.items()
+    }
+
+
+def _stops(config: Config) -> list[int]:
+    """After how many steps a network is measured."""
+    return sorted({round(config.steps * share**2) for share in np.linspace(0, 1, CHECKPOINTS).tolist()})
 
 
 def fit(
@@ -260,8 +296,7 @@ def fit(
     """
     rng = torch.Generator().manual_seed(config.seed)
     adam = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    stops = {round(config.steps * share**2) for share in np.linspace(0, 1, CHECKPOINTS).tolist()}
-    losses = []
+    stops, losses = set(_stops(config)), []
     for step in range(config.steps + 1):
         if step in stops:
             with torch.no_grad():
@@ -354,22 +389,30 @@ def _above(f: Callable[[Tensor], Tensor], level: Tensor, z: Tensor) -> Tensor:
 
 
 def collapse(train: Tensor, config: Config) -> Results:
-    """Posterior collapse: the divergence of each latent dimension from the prior, in nats, against the decoder's variance."""
-    results: Results = {"variances": list(VARIANCES), "threshold": ACTIVE, "vae": [], "vae_active": []}
+    """Posterior collapse: the divergence of each latent dimension from the prior, in nats, for each of `VARIANCES`."""
+    found = []
     for var in VARIANCES:
         model = _make(VAE, config, config.latent, var=var)
         fit(model, train, config)
         with torch.no_grad():
-            divergences = kl_to_standard_normal_by_dimension(model.encode(train))
-        results["vae"].append(divergences)
-        results["vae_active"].append(sum(nats > ACTIVE for nats in divergences))
-    x = train.double().numpy()
+            found.append(kl_to_standard_normal_by_dimension(model.encode(train)))
+    return {"nats": found, "active": _active(found)}
+
+
+def _active(divergences: Sequence[Sequence[float]]) -> list[int]:
+    """How many dimensions are above `ACTIVE`, for each variance."""
+    return [sum(nats > ACTIVE for nats in row) for row in divergences]
+
+
+def linear_results(x: np.ndarray, latent: int) -> Results:
+    """`linear_collapse` for `VARIANCES`, for finer ones, and the eigenvalues that it follows from."""
     fine = np.geomspace(VARIANCES[0] / 1.5, VARIANCES[-1] * 1.5, 121).tolist()
-    results["linear_variances"], results["linear"] = fine, linear_collapse(x, fine, config.latent)
-    exact = linear_collapse(x, VARIANCES, config.latent)
-    results["linear_active"] = [sum(nats > ACTIVE for nats in divergences) for divergences in exact]
-    results["eigenvalues"] = _principal(x)[0][: config.latent].tolist()
-    return results
+    return {
+        "variances": fine,
+        "nats": linear_collapse(x, fine, latent),
+        "active": _active(linear_collapse(x, VARIANCES, latent)),
+        "eigenvalues": _principal(x)[0][:latent].tolist(),
+    }
 
 
 def linear_collapse(x: np.ndarray, variances: Sequence[float], latent: int) -> list[list[float]]:
@@ -413,29 +456,37 @@ def near(x: Tensor, y: Tensor) -> float:
     return (torch.cdist(x, y) <= reach).any(1).double().mean().item()
 
 
+def judged(x: Tensor, held_out: Tensor) -> dict[str, float]:
+    """Three ways to compare samples with held-out digits; none of them alone says whether the samples are good."""
+    return {
+        "like_a_digit": near(x, held_out),
+        "digits_covered": near(held_out, x),
+        "energy_distance": energy_distance(x, held_out),
+    }
+
+
 @torch.no_grad()
 def _sampling(
     plain: AutoEncoder, vae: VAE, train: Tensor, held_out: Tensor, chosen: Sequence[int], config: Config
 ) -> tuple[Results, dict[str, np.ndarray]]:
-    """Reconstructions and samples of both networks: the figures and the pictures."""
-    z = _noise(torch.Generator().manual_seed(config.seed), len(held_out), config.latent)
-    centre, root = _fitted(plain.encode(train))
+    """Reconstructions and samples of both networks, and of one Gaussian of the pixels: the figures and the pictures."""
+    rng = torch.Generator().manual_seed(config.seed)
+    z = _noise(rng, len(held_out), config.latent)
     restored = {
         "autoencoder": plain.decode(plain.encode(held_out)),
         "vae": vae.decode(vae.encode(held_out).mean).mean,
     }
     made = {
         "autoencoder_standard": plain.decode(z),
-        "autoencoder_fitted": plain.decode(centre + z @ root.T),
+        "autoencoder_fitted": plain.decode(_like(plain.encode(train), z)),
         "vae": vae.decode(z).mean,
     }
-    judged = {"other_digits": train, **made}
+    pixels = _noise(rng, *held_out.shape)
+    others = {"vae_noisy": reparameterize(*vae.decode(z), pixels), "gaussian": _like(train, pixels)}
     noise = torch.stack(_draws(vae, held_out, 100))
     results = {
         "square_error": {name: ((x - held_out) ** 2).mean().item() for name, x in restored.items()},
-        "energy_distance": {name: energy_distance(x, held_out) for name, x in judged.items()},
-        "like_a_digit": {name: near(x, held_out) for name, x in judged.items()},
-        "digits_covered": {name: near(held_out, x) for name, x in judged.items()},
+        "made": {name: judged(x, held_out) for name, x in {**made, **others}.items()},
         "vae_var": vae.log_var.exp().item(),
         "vae_elbo": _average(vae.elbo(held_out, one) for one in noise),
         "vae_log_prob": vae.log_prob(held_out, noise).mean().item(),
@@ -486,6 +537,12 @@ def _fitted(codes: Tensor) -> tuple[Tensor, Tensor]:
     # A direction in which all codes are equal has no variance to divide by.
     cov = torch.atleast_2d(torch.cov(codes.T)) + 1e-6 * torch.eye(codes.shape[1])
     return codes.mean(0), torch.linalg.cholesky(cov)
+
+
+def _like(samples: Tensor, noise: Tensor) -> Tensor:
+    """Standard normal noise as a draw from the Gaussian with the mean and the covariance of some samples."""
+    centre, root = _fitted(samples)
+    return centre + noise @ root.T
 
 
 def _standardized(codes: Tensor, centre: Tensor, root: Tensor) -> Tensor:
@@ -550,19 +607,21 @@ def draw_plane(results: Results, pictures: Pictures, axes: Axes) -> Figure:
 def draw_collapse(results: Results, pictures: Pictures, axes: Axes) -> Figure:
     """Nats in each latent dimension against the decoder's variance, and how many are active: linear, and trained."""
     measured = results["collapse"]
+    exact = results["linear"]
     fig, (linear, trained) = axes(1, 2, 3.0, sharey=True)
-    for dimension, nats in enumerate(zip(*measured["linear"], strict=True)):
-        linear.plot(measured["linear_variances"], nats, color=f"C{dimension % 5}", linewidth=1.2)
-    for dimension, nats in enumerate(zip(*measured["vae"], strict=True)):
-        trained.plot(measured["variances"], nats, "o-", color=f"C{dimension % 5}", linewidth=1.2, markersize=3.5)
-    top = max(measured["linear"][0][0], measured["vae"][0][0])
-    for ax, title, active in ((linear, "linear, exact", "linear_active"), (trained, "VAE, trained", "vae_active")):
+    for dimension, nats in enumerate(zip(*exact["nats"], strict=True)):
+        linear.plot(exact["variances"], nats, color=f"C{dimension % 5}", linewidth=1.2)
+    for dimension, nats in enumerate(zip(*measured["nats"][0], strict=True)):
+        trained.plot(VARIANCES, nats, "o-", color=f"C{dimension % 5}", linewidth=1.2, markersize=3.5)
+    top = max(exact["nats"][0][0], measured["nats"][0][0][0])
+    alive = [range_of(counts) for counts in zip(*measured["active"], strict=True)]
+    for ax, title, active in ((linear, "linear, exact", exact["active"]), (trained, "VAE, trained", alive)):
         ax.set(xscale="log", xlabel="decoder's variance", title=title, ylim=(-0.05 * top, 1.25 * top))
-        ax.set(xlim=(measured["linear_variances"][0], measured["linear_variances"][-1]))
-        ax.set_xticks(measured["variances"], [f"{var:g}" for var in measured["variances"]])
+        ax.set(xlim=(exact["variances"][0], exact["variances"][-1]))
+        ax.set_xticks(VARIANCES, [f"{var:g}" for var in VARIANCES])
         ax.minorticks_off()
-        for var, count in zip(measured["variances"], measured[active], strict=True):
-            ax.annotate(str(count), (var, 1.15 * top), ha="center", va="center")
+        for var, count in zip(VARIANCES, active, strict=True):
+            ax.annotate(str(count), (var, 1.15 * top), ha="center", va="center", fontsize=11)
     linear.set_ylabel("nats per dimension")
     return fig
 
@@ -572,11 +631,11 @@ def draw_bound(results: Results, pictures: Pictures, axes: Axes) -> Figure:
     fig, ax = axes(1, 1, 3.0)
     curves = results["bound"]
     for name, label, color in (("vae", "VAE", "C0"), ("autoencoder", "autoencoder read as a VAE", "C1")):
-        ax.plot(curves["step"], curves[name], "o-", markersize=3.5, label=label, color=color)
-        ax.plot(curves["step"], curves[f"{name}_train"], ":", label="on training digits", color=color)
+        _band(ax, results["stops"], curves[name], "o-", label, color)
+        _band(ax, results["stops"], curves[f"{name}_train"], ":", "on training digits", color)
     ax.locator_params(axis="x", nbins=4)
     # The VAE's first steps, with a variance that is only a guess, are far below.
-    ax.set(xlabel="steps of training", ylabel="bound, in nats", ylim=(1.1 * min(curves["autoencoder"]), None))
+    ax.set(xlabel="steps of training", ylabel="bound, in nats", ylim=(1.1 * min(map(min, curves["autoencoder"])), None))
     fig.legend(loc="outside lower center", ncols=2)
     return fig
 
@@ -591,7 +650,7 @@ def draw_gradients(results: Results, pictures: Pictures, axes: Axes) -> Figure:
         ("reparameterized", "reparameterised", "o-", "C0"),
         ("square", "the gradient, squared", "--", "C5"),
     ):
-        ax.plot(gradients["step"], gradients[name], style, markersize=3.5, label=label, color=color)
+        _band(ax, results["stops"], gradients[name], style, label, color)
     ax.set(xlabel="steps of training", ylabel="variance of one draw", yscale="log")
     ax.locator_params(axis="x", nbins=4)
     fig.legend(loc="outside lower center", ncols=2)
@@ -608,12 +667,67 @@ DRAWINGS: dict[str, Callable[[Results, Pictures, Axes], Figure]] = {
 """Every figure, by the name of its file."""
 
 
+def _band(ax: Any, steps: Sequence[int], runs: Sequence[Sequence[float]], style: str, label: str, color: str) -> None:
+    """The median over the seeds at every step, and the range from the least to the greatest."""
+    ax.plot(steps, np.median(runs, 0), style, markersize=3.5, label=label, color=color)
+    ax.fill_between(steps, np.min(runs, 0), np.max(runs, 0), color=color, alpha=0.2, linewidth=0)
+
+
+def range_of(counts: Sequence[int]) -> str:
+    """Whole numbers from the least to the greatest, "9-11", or the one that all are."""
+    low, high = min(counts), max(counts)
+    return f"{low}-{high}" if low < high else f"{low}"
+
+
 def _tiles(ax: Any, pictures: np.ndarray) -> None:
     """Pictures in [-1, 1], shape (rows, columns, height, width), side by side."""
     rows, _, height, _ = pictures.shape
     framed = np.pad(pictures.clip(-1, 1), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
     ax.imshow(framed.swapaxes(1, 2).reshape(rows * (height + 1), -1), cmap="gray", vmin=-1, vmax=1)
     ax.set_axis_off()
+
+
+# The tables. ---------------------------------------------------------------------------------------------------------
+
+MADE = {
+    "autoencoder_standard": "autoencoder, codes $\\mathcal N(0, I)$",
+    "autoencoder_fitted": "autoencoder, Gaussian fitted to its codes",
+    "vae": "VAE, the decoder's mean",
+    "vae_noisy": "VAE, with the decoder's noise",
+    "gaussian": "no network: a Gaussian fitted to the pixels",
+}
+"""Where samples come from, in words."""
+
+
+def tables(results: Results) -> dict[str, str]:
+    """How the samples compare with held-out digits, and the bounds: means and standard deviations over the seeds."""
+    floor = results["other_digits"]
+    rows = [[words, *_cells(results["samples"]["made"][name])] for name, words in MADE.items()]
+    rows.append(["nobody: other real digits", *_cells({kind: [value] for kind, value in floor.items()})])
+    samples, plain = results["samples"], results["bound"]["autoencoder"]
+    bounds = {
+        "VAE: bound": samples["vae_elbo"],
+        "VAE: estimate of $\\log p(x)$ from 100 codes": samples["vae_log_prob"],
+        "autoencoder read as a VAE: bound": [curve[-1] for curve in plain],
+        "the same, at its best step": [max(curve) for curve in plain],
+    }
+    return {
+        "made": table(["made by", "like a digit:", "digits covered:", "energy distance:"], rows),
+        "bounds": table(
+            ["held-out digits", "nats a picture:"], [[name, _spread(values, 1)] for name, values in bounds.items()]
+        ),
+    }
+
+
+def _cells(kinds: Mapping[str, Sequence[float]]) -> list[str]:
+    percent = [f"{_spread([100 * value for value in kinds[kind]], 0)} %" for kind in ("like_a_digit", "digits_covered")]
+    return [*percent, _spread(kinds["energy_distance"], 3)]
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """A mean and, of several values, their standard deviation."""
+    of_several = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{round(float(np.mean(values)), digits) + 0.0:.{digits}f}{of_several}"
 
 
 # The command. --------------------------------------------------------------------------------------------------------
@@ -668,6 +782,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with one_thread():  # networks this small gain nothing from more
             results, pictures = run(config)
         print(*save(results, pictures, config.out), sep="\n")
+        show(tables(results), config.page)
 
     return exit_code(work)
 
