@@ -304,7 +304,9 @@ def test_chapter_4_says_what_its_command_found():
         plain, vae = bound["autoencoder"][seed], bound["vae"][seed]
         assert vae[-1] > max(plain) > plain[-1] + 1
         assert bound["vae_train"][seed][-1] < bound["autoencoder_train"][seed][-1]
-        assert active[-1] == exact[-1] == 0 and all(a < b for a, b in zip(active[:3], exact[:3], strict=True))
+        assert active[-1] == exact[-1] == 0 and all(a < b for a, b in zip(active[1:3], exact[1:3], strict=True))
+    fewest = [active[0] for active in found["collapse"]["active"]]
+    assert exact[0] == max(fewest) and sum(each < exact[0] for each in fewest) == 7
 
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
