@@ -617,7 +617,7 @@ def draw_collapse(results: Results, pictures: Pictures, axes: Axes) -> Figure:
     alive = [range_of(counts) for counts in zip(*measured["active"], strict=True)]
     for ax, title, active in ((linear, "linear, exact", exact["active"]), (trained, "VAE, trained", alive)):
         ax.set(xscale="log", xlabel="decoder's variance", title=title, ylim=(-0.05 * top, 1.25 * top))
-        ax.set(xlim=(exact["variances"][0], exact["variances"][-1]))
+        ax.set(xlim=(0.6 * exact["variances"][0], exact["variances"][-1]))  # room for "14-16"
         ax.set_xticks(VARIANCES, [f"{var:g}" for var in VARIANCES])
         ax.minorticks_off()
         for var, count in zip(VARIANCES, active, strict=True):
