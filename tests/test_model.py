@@ -250,7 +250,7 @@ def test_the_tables_are_those_that_were_measured(recorded):
     assert sorted(re.findall(r"<!-- table: (\w+) -->", page)) == sorted(tables)
     assert renewed(page, tables) == page
     assert recorded[0]["settings"]["pictures"] == 100
-    assert all(len(model.over_networks(recorded[0], part)) >= 2 for part in model.PARTS)
+    assert all(len(model.over_networks(recorded[0], part)) >= 3 for part in model.PARTS)
 
 
 @pages
@@ -321,9 +321,12 @@ def test_mixing_does_as_the_page_says(recorded):
     assert abs(thin.mean()) < 0.02
     half = WEIGHTS.index(0.5)
     arc = {name: figure("mix", "arc", name)[half] for name in ("first", "second", "sure", "frechet")}
-    assert arc["first"] + arc["second"] > 0.6
-    assert arc["frechet"] < min(far.values()) and arc["sure"] < results["floors"]["training digits"]["sure"] - 0.05
-    assert abs(figure("mix", "line", "frechet") - arc["frechet"]) < 0.04
+    both = arc["first"] + arc["second"]
+    assert 0.65 < both < either[200] + 0.05 and both > max(either[t] for t in model.FEWER[1:]) + 0.05
+    assert all(abs(far[t] - arc["frechet"]) < 0.02 for t in model.FEWER[1:])
+    assert arc["sure"] < results["floors"]["training digits"]["sure"] - 0.05
+    assert abs(figure("mix", "line", "frechet") - arc["frechet"]) < 0.02
+    assert abs(figure("mix", "line", "first") + figure("mix", "line", "second") - both) < 0.05
 
 
 @pages
@@ -371,9 +374,11 @@ def test_clipping_is_as_the_page_says(recorded):
 
 @pages
 def test_the_networks_on_the_ring_add_little(recorded):
-    _, figure = recorded
-    nature, guess, fault = (figure("known", name) for name in ("nature", "guess", "fault"))
-    assert np.all(abs(guess / (nature + fault) - 1) < 0.03)  # the mixed term is 0 on average
+    results, figure = recorded
+    nature, fault = (figure("known", name) for name in ("nature", "fault"))
+    each = np.array([model.over_networks(results, "known", name) for name in ("guess", "fault", "nature")])
+    mixed = (each[0] - each[1] - each[2]) / nature  # 0 on average: within four errors, one spread for all times
+    assert np.all(abs(mixed.mean(0)) < 4 * np.sqrt(mixed.var(0, ddof=1).mean() / len(mixed)))
     assert round(100 * fault[0] / nature[0]) == 3 and np.all(fault[1:] < 0.01 * nature[1:])
     assert np.all(abs(figure("known", "same") - figure("known", "exact same")) < 0.02)
     assert np.all(abs(figure("known", "sample") / (2 * nature) - 1) < 0.1)  # a walk of 20 steps
