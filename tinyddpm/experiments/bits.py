@@ -333,7 +333,7 @@ def bits_table(results: Results) -> str:
         error = float(np.mean([of["difference_error"] for of in networks]))
         apart += "" if math.isnan(error) else f" ± {error:.3f}"
         rows.append([title, f"{np.mean(each):.3f}{spread}", *parts, "" if kind == "exact" else apart])
-    heads = ["code", "bits per dimension", "$L_0$:", "t = 2..10:", "11..100:", "101..1000:", "to the histogram"]
+    heads = ["code", "bits per dimension", "t = 1:", "t = 2..10:", "11..100:", "101..1000:", "to the histogram"]
     return table(heads, rows)
 
 
