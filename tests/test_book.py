@@ -312,11 +312,11 @@ def test_chapter_4_says_what_its_command_found():
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
 def test_the_tables_of_chapter_6_are_those_that_were_measured():
     """What the ablations and the benchmark wrote, and what the page says that they wrote."""
-    from tinyddpm.experiments import ablations, benchmark, bits  # with torch, which the proofs do without
+    from tinyddpm.experiments import ablations, benchmark, bits, steps  # with torch, which the proofs do without
     from tinyddpm.experiments.tables import renewed
 
     text, tables = "".join((DOCS / page).read_text("utf-8") for page in ("train.md", "experiments.md")), {}
-    for command in (ablations, benchmark, bits):
+    for command in (ablations, benchmark, bits, steps):
         folder = DOCS / "assets" / command.__name__.rpartition(".")[2]
         if (folder / command.RESULTS).is_file():
             tables |= command.tables(command.load(folder))

@@ -1,11 +1,14 @@
 """What a training step costs: the changes do what they say, and the command measures and keeps them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from tinyddpm.experiments import steps
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def output(name):
@@ -71,3 +74,21 @@ def test_what_cannot_be_measured_is_refused(capsys):
     assert steps.main(["--only", "magic"]) == 2
     assert "only must name some of: channels last" in capsys.readouterr().err
     assert steps.main(["--pairs", "1"]) == 2
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the pages do not travel with the package")
+def test_the_page_says_what_was_measured():
+    """What is faster, what is slower, and how the time grows with the width."""
+    results, page = steps.load(DOCS / "assets" / "steps"), (DOCS / "experiments.md").read_text("utf-8")
+    ratio = {key: steps.faster(figures) for key, figures in results["measured"].items()}
+    assert ratio["normalise, scale and shift in one pass/float32"][0] < 1 < ratio["compiled/bfloat16"][0]
+    for key in ("normalise, scale and shift in one pass/bfloat16", "compiled/bfloat16"):
+        mean, half = ratio[key]
+        assert mean - half > 1
+    for kind in ("float32", "bfloat16"):
+        for name, faster in {"skip connections added": True, "enlarge, then convolve": False}.items():
+            mean, half = ratio[f"{name}/{kind}"]
+            assert (mean - half > 1) if faster else (mean + half < 1)
+    for width in (40, 48):
+        mean = f"{ratio[f'width {width}/float32'][0]:.2f}"
+        assert f"$1/{mean} = {1 / float(mean):.2f}$" in page
