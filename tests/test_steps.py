@@ -61,6 +61,8 @@ def test_the_command_measures_keeps_and_prints(tmp_path, capsys):
     )
     assert "| width 40 " in page.read_text() and "times as fast in float32" in capsys.readouterr().out
     assert steps.main(arguments) == 0 and json.loads(file.read_text()) == first
+    assert steps.main([*arguments, "--pairs", "3"]) == 2 and json.loads(file.read_text()) == first
+    assert f"pairs must stay 2, got 3, as in the results in {str(tmp_path / 'out')!r}" in capsys.readouterr().err
 
 
 def test_how_many_times_as_fast_comes_with_its_interval():

@@ -37,7 +37,7 @@ from ..train.config import FREE, Config, check_lowest
 from ..train.samplers import Sampler
 from .differences import LEVEL, Difference, corrected, differences, equal_spread, found
 from .mistakes import MISTAKES, draw, learn
-from .results import RESULTS, Results, as_tables, exit_code, save, show
+from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
 from .tables import small, spread, table
 from .ways import ENDS, FIXED, drawn, ending, ways
@@ -378,11 +378,7 @@ def _load(options: Options) -> Results:
         floor = judge.compare(dataset.train, dataset).frechet_distance
         return {"settings": settings, "floor": floor, "runs": {}, "mistakes": {}}
     results = load(options.out)
-    was = results["settings"]
-    for name in {**was, **settings}:
-        if was.get(name) != settings.get(name):
-            there = f"as in the results in {str(options.out)!r}; another --out begins anew"
-            raise ValueError(f"{name} must stay {was.get(name)!r}, got {settings.get(name)!r}, {there}")
+    check_same(results["settings"], settings, options.out)
     return results
 
 

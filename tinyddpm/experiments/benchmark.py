@@ -44,7 +44,7 @@ from ..train.trainer import Trainer
 from ..train.unet import network, size_of
 from .differences import LEVEL, Difference, corrected, differences, found
 from .peers import PEERS, Peer
-from .results import RESULTS, Results, as_tables, exit_code, save, show
+from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
 from .tables import small, spread, table
 from .ways import FIXED, ways
@@ -446,7 +446,8 @@ def benchmark(options: Options) -> Results:
         was, now = (", ".join(map(str, machine.values())) for machine in (results["machine"], here))
         raise ValueError(f"out must be a folder with results of this machine ({now}) or none, got those of {was}")
     for part in options.parts:
-        _check_same(part, results["settings"].get(part), options.settings()[part], options.out)
+        settings = options.settings()[part]
+        check_same(results["settings"].get(part) or settings, settings, options.out, part)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, settings in jobs(options):
         if results["measured"].get(name, {}).get("settings") == settings:
@@ -465,15 +466,6 @@ def benchmark(options: Options) -> Results:
         results["settings"][part] = options.settings()[part]
         save(options.out, results)
     return results
-
-
-def _check_same(part: str, was: dict[str, Any] | None, now: dict[str, Any], out: Path) -> None:
-    """Refuse to measure a part with other settings than before."""
-    was = was or now
-    for name in {**was, **now}:
-        if was.get(name) != now.get(name):
-            there = f"as in the results on {part} in {str(out)!r}; another --out begins anew"
-            raise ValueError(f"{name} must stay {was.get(name)!r}, got {now.get(name)!r}, {there}")
 
 
 def named(device: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from ..runs import judge, loop, run
 from ..train import Model, encode, guided, interpolate, metrics, sample, visited_times
 from ..train.config import FREE, Config, check_lowest
 from ..train.machine import at_once, one_thread
-from .results import RESULTS, Results, as_tables, exit_code, save, show
+from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
 from .tables import table
 
@@ -753,11 +753,7 @@ def _load(options: Options) -> Results:
         options.out.mkdir(parents=True, exist_ok=True)
         return {"settings": settings, "runs": {}}
     results = load(options.out)
-    was = results["settings"]
-    for name in {**was, **settings}:
-        if was.get(name) != settings.get(name):
-            there = f"as in the results in {str(options.out)!r}; another --out begins anew"
-            raise ValueError(f"{name} must stay {was.get(name)!r}, got {settings.get(name)!r}, {there}")
+    check_same(results["settings"], settings, options.out)
     return results
 
 

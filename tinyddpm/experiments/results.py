@@ -41,6 +41,18 @@ def save(folder: Path, results: Results) -> None:
     write_json(folder / RESULTS, results)
 
 
+def check_same(was: Mapping[str, Any], now: Mapping[str, Any], out: Path, part: str = "") -> None:
+    """Refuse to add to results that were made with other settings.
+
+    Raises:
+        ValueError: naming the setting, what it was and what it is.
+    """
+    for name in {**was, **now}:
+        if was.get(name) != now.get(name):
+            there = f"as in the results {f'on {part} ' if part else ''}in {str(out)!r}; another --out begins anew"
+            raise ValueError(f"{name} must stay {was.get(name)!r}, got {now.get(name)!r}, {there}")
+
+
 def as_tables(kinds: Mapping[str, Callable[[Results], str]], results: Results) -> dict[str, str]:
     """All tables, as Markdown, by the names that they have on a page."""
     return {name: made(results) for name, made in kinds.items()}

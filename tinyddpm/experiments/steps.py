@@ -28,7 +28,7 @@ from ..train.config import Config, check_lowest
 from ..train.machine import keep_memory
 from ..train.trainer import Trainer, optimiser
 from ..train.unet import ResidualBlock, size_of
-from .results import RESULTS, Results, as_tables, exit_code, save, show
+from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
 from .tables import table
 
@@ -117,7 +117,7 @@ class Options:
     """names of changes; if not given, all"""
     precisions: tuple[str, ...] = ("float32", "bfloat16")
     """what to compute in"""
-    pairs: int = 12
+    pairs: int = 10
     """how many steps are timed of each"""
     edge: int = EDGE
     """edge of the pictures"""
@@ -175,7 +175,8 @@ def run(options: Options) -> Results:
     results: Results = {"settings": {"edge": options.edge, "pairs": options.pairs}, "measured": {}}
     if (options.out / RESULTS).is_file():
         before = load(options.out)
-        results = before if before["settings"] == results["settings"] else results
+        check_same(before["settings"], results["settings"], options.out)
+        results = before
     options.out.mkdir(parents=True, exist_ok=True)
     for precision in options.precisions:
         for name in options.only or CHANGES:
