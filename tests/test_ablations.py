@@ -16,7 +16,7 @@ from tinyddpm.checker import assert_equal
 from tinyddpm.experiments import ablations, mistakes
 from tinyddpm.experiments.ablations import ABLATIONS, Job, Options
 from tinyddpm.experiments.mistakes import MISTAKES, Mistake
-from tinyddpm.experiments.tables import renewed, small
+from tinyddpm.tables import renewed, small
 from tinyddpm.experiments.ways import ENDS, drawn, ending
 from tinyddpm.runs import checkpoint, judge, loop, run
 from tinyddpm.train import VARIANCES, visited_times

@@ -13,7 +13,7 @@ from torch import nn
 from tinyddpm import cli, data
 from tinyddpm.experiments import benchmark, peers
 from tinyddpm.experiments.benchmark import LABELLED, OURS
-from tinyddpm.experiments.tables import renewed, table
+from tinyddpm.tables import renewed, table
 from tinyddpm.runs import judge, loop, run
 from tinyddpm.train import machine, metrics, trainer
 from tinyddpm.train.config import Config

@@ -285,7 +285,7 @@ def test_a_sum_that_has_not_converged_is_caught(tmp_path):
 def test_chapter_4_says_what_its_command_found():
     """The tables and what its page says of each seed of `python -m tinyddpm.experiments.autoencoders`."""
     from tinyddpm.experiments import autoencoders
-    from tinyddpm.experiments.tables import renewed
+    from tinyddpm.tables import renewed
 
     page = (DOCS / "vae_vs_vdm.md").read_text("utf-8")
     found = json.loads((DOCS / "assets" / "vae" / "results.json").read_text("utf-8"))
@@ -313,7 +313,7 @@ def test_chapter_4_says_what_its_command_found():
 def test_the_tables_of_chapter_6_are_those_that_were_measured():
     """What the ablations and the benchmark wrote, and what the page says that they wrote."""
     from tinyddpm.experiments import ablations, benchmark, bits, steps  # with torch, which the proofs do without
-    from tinyddpm.experiments.tables import renewed
+    from tinyddpm.tables import renewed
 
     text, tables = "".join((DOCS / page).read_text("utf-8") for page in ("train.md", "experiments.md")), {}
     for command in (ablations, benchmark, bits, steps):

@@ -12,8 +12,8 @@ from tinyddpm import data, forward
 from tinyddpm.checker import assert_equal
 from tinyddpm.experiments import model
 from tinyddpm.experiments.model import EXACT, TIMES, WEIGHTS, Kernel, Subject
-from tinyddpm.experiments.tables import renewed
 from tinyddpm.runs import judge
+from tinyddpm.tables import renewed
 from tinyddpm.train.config import Config
 from tinyddpm.train.unet import network
 

@@ -39,7 +39,7 @@ from .differences import LEVEL, Difference, corrected, differences, equal_spread
 from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
-from .tables import small, spread, table
+from ..tables import small, spread, table
 from .ways import ENDS, FIXED, drawn, ending, ways
 
 Changes: TypeAlias = dict[str, Any]

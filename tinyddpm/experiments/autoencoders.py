@@ -30,6 +30,7 @@ from ..elbo import gaussian_log_prob
 from ..files import write
 from ..forward import Gaussian, from_unit_range, reparameterize, to_unit_range
 from ..palette import PALETTE
+from ..tables import table
 from ..train.config import check_lowest
 from ..train.machine import one_thread
 from ..vae_vs_vdm import (
@@ -41,7 +42,6 @@ from ..vae_vs_vdm import (
 )
 from .results import RESULTS, Results, exit_code, show
 from .results import load as load_results
-from .tables import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

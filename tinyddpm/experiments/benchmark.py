@@ -46,7 +46,7 @@ from .differences import LEVEL, Difference, corrected, differences, found
 from .peers import PEERS, Peer
 from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
-from .tables import small, spread, table
+from ..tables import small, spread, table
 from .ways import FIXED, ways
 
 PARTS = ("machine", "speed", "rates", "quality", "sampling")

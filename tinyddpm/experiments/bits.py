@@ -29,11 +29,11 @@ from ..forward import PREDICTIONS, Step
 from ..runs import judge, loop
 from ..runs import run as runs
 from ..runs.run import Run
+from ..tables import table
 from ..train import guided
 from ..train.config import Config, check_lowest
 from .results import RESULTS, Results, as_tables, exit_code, save, show
 from .results import load as load_results
-from .tables import table
 
 RECIPES: dict[str, dict[str, Any]] = {
     "recipe": {},

@@ -34,12 +34,12 @@ from ..files import write
 from ..forward import PREDICTIONS, Schedule, diffuse, from_unit_range, predict_noise
 from ..mixture import Mixture
 from ..runs import judge, loop, run
+from ..tables import table
 from ..train import Model, encode, guided, interpolate, metrics, sample, visited_times
 from ..train.config import FREE, Config, check_lowest
 from ..train.machine import at_once, one_thread
 from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
-from .tables import table
 
 PICTURES = "pictures.npz"
 

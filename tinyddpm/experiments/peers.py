@@ -122,7 +122,7 @@ class Known(NamedTuple):
 
 PEERS: dict[str, Known] = {
     "lucidrains": Known("denoising_diffusion_pytorch", lucidrains, 250, 8e-5),
-    "diffusers": Known("diffusers", diffusers, 1000, 1e-4),
+    "diffusers": Known("diffusers", diffusers, 250, 1e-4),
     "smalldiffusion": Known("smalldiffusion", smalldiffusion, 20, 7e-4),
 }
 """The trainers that can be measured, by name."""

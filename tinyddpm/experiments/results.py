@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..files import write, write_json
-from .tables import renewed
+from ..tables import renewed
 
 Results: TypeAlias = dict[str, Any]
 """Numbers and lists of them, as they stand in the JSON."""

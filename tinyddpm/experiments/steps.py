@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import data
+from ..tables import table
 from ..train.config import Config, check_lowest
 from ..train.machine import keep_memory
 from ..train.trainer import Trainer, optimiser
 from ..train.unet import ResidualBlock, size_of
 from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
-from .tables import table
 
 EDGE, CHANNELS = 32, 3
 """The pictures of these steps."""

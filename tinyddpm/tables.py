@@ -1,10 +1,10 @@
-"""Tables of what was measured, in Markdown, and the pages that show them."""
+"""Tables of what was computed, in Markdown, and the pages that show them."""
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -22,14 +22,23 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def renewed(page: str, tables: Mapping[str, str]) -> str:
-    """A page whose tables are replaced by these, each between `<!-- table: NAME -->` and `<!-- end of table -->`."""
+def renewed(page: str, parts: Mapping[str, str], kind: str = "table") -> str:
+    """A page whose parts of a kind are replaced by these, each between `<!-- table: NAME -->` and `<!-- end of table -->`."""
 
     def put(match: re.Match[str]) -> str:
-        new = tables.get(match[2])
+        new = parts.get(match[2])
         return match[0] if new is None else f"{match[1]}\n\n{new}\n{match[3]}"
 
-    return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end of table -->)", put, page, flags=re.DOTALL)
+    return re.sub(rf"(<!-- {kind}: (\w+) -->).*?(<!-- end of {kind} -->)", put, page, flags=re.DOTALL)
+
+
+def recorded(page: str, said: Callable[[str], str]) -> str:
+    """A page whose blocks of text under `<!-- record: NAME -->` are what is said of the name."""
+
+    def put(match: re.Match[str]) -> str:
+        return f"{match[1]}```text\n{said(match[2])}```"
+
+    return re.sub(r"(<!-- record: (\w+) -->\n+)```text\n.*?```", put, page, flags=re.DOTALL)
 
 
 def spread(values: Sequence[float]) -> str:
