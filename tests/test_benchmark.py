@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from torch import nn
 from tinyddpm import cli, data
 from tinyddpm.experiments import benchmark, peers
 from tinyddpm.experiments.benchmark import LABELLED, OURS
+from tinyddpm.runs import judge, run
 from tinyddpm.tables import renewed, table
-from tinyddpm.runs import judge, loop, run
 from tinyddpm.train import machine, metrics, trainer
 from tinyddpm.train.config import Config
 from tinyddpm.train.trainer import Trainer
@@ -139,10 +140,10 @@ def test_a_peer_is_drawn_from_with_the_average_and_goes_on_from_where_it_was(stu
             peer.net.layer.weight += 1
 
     monkeypatch.setattr(benchmark, "learn", learn)
-    found = benchmark.quality("stub", [0.02, 0.01], 0, 7, 1e-3)
+    found = benchmark.quality("stub", {"180": 9, "60": 3}, 0, 7, 1e-3)
     (stub,) = stubs
-    first, second = found["budgets"]["0.01"], found["budgets"]["0.02"]
-    assert 0 < first["steps"] < second["steps"]
+    first, second = found["budgets"]["60"], found["budgets"]["180"]
+    assert (first["steps"], second["steps"]) == (3, 9)
     weight, averages = stub.layer.weight.item() - second["steps"], []
     average = weight
     for n in range(1, second["steps"] + 1):
@@ -157,16 +158,14 @@ def test_a_peer_is_drawn_from_with_the_average_and_goes_on_from_where_it_was(stu
 @pytest.mark.parametrize("name", [OURS, LABELLED])
 def test_ours_is_measured_by_its_own_commands(name, quick_judge, quick_pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "SAMPLES", 40)
-    said, saves, save = [], [], loop.save
+    said = []
     monkeypatch.setattr(benchmark, "command", lambda *arguments: said.append((arguments, cli.main(arguments))))
     monkeypatch.setattr(benchmark, "apart", lambda measure, settings: benchmark.MEASURES[measure](**settings))
-    monkeypatch.setattr(loop, "save", lambda trainer, path: (saves.append(trainer.seconds), save(trainer, path)))
-    found = benchmark.ours(tmp_path, name, 0.05, 3)
+    found = benchmark.ours(tmp_path, name, 60.0, 2, 3)
     assert [(arguments[0], code) for arguments, code in said] == [("train", 0)]
-    folder = benchmark.folder_of(tmp_path, name, 0.05, 3)
+    folder = benchmark.folder_of(tmp_path, name, 60.0, 3)
     loaded = run.load(folder)
-    assert loaded.config.seed == 3 and loaded.config.seconds == 0.05
-    assert len(saves) == 1 and saves[0] >= 0.05  # once, and the clock had stopped
+    assert (loaded.config.seed, loaded.config.steps, found["budgets"]["60"]["steps"]) == (3, 2, 2)
     assert len(loaded.counts) == (10 if name == LABELLED else data.CLUSTERS)
     digits = data.load("digits")
     assert np.array_equal(data.load(loaded.config.data).train, digits.train)  # and nothing of what is held out
@@ -174,14 +173,39 @@ def test_ours_is_measured_by_its_own_commands(name, quick_judge, quick_pictures,
     (figures,) = found["budgets"].values()
     assert figures["frechet_distance"] == pytest.approx(verdict.frechet_distance)
     assert figures["nearest_neighbours"] == pytest.approx(verdict.nearest_neighbours)
-    assert figures["sampling_seconds"] > 0 and {*figures} >= {"steps", "memory_mb"}
+    assert {*figures} >= {"steps", "memory_mb"}
     if name == LABELLED:
         monkeypatch.setattr(benchmark, "SEEDS", 2)
         drawn = benchmark.sampling(str(folder), "ancestral, beta", 2)
         options = {"sampler": "ancestral", "variance": "beta", "steps": 2, "labels": "random"}
         each = (loaded.sample(40, seed, **options) for seed in range(2))
         expected = [judge.compare(samples, digits).frechet_distance for samples in each]
-        assert drawn["frechet_distances"] == pytest.approx(expected) and drawn["seconds"] > 0
+        assert drawn["frechet_distances"] == pytest.approx(expected)
+
+
+def test_the_pace_counts_all_that_belongs_to_a_step(stubs, monkeypatch):
+    monkeypatch.setattr(benchmark, "SAMPLES", 20)
+    monkeypatch.setattr(benchmark, "TIMED_CALLS", 5)
+    counts, count = Counter(), lambda name, do: lambda *of, **more: (counts.update([name]), do(*of, **more))[1]
+    for module, name in ((benchmark, "ema_update_"), (trainer, "ema_update_"), (torch, "randint")):
+        monkeypatch.setattr(module, name, count(name, getattr(module, name)))
+    peer = benchmark.pace("stub", [7], 1e-6)
+    (stub,) = stubs
+    assert counts["ema_update_"] == counts["randint"] > 3 and peer["steps_per_second"] > 0
+    assert [drawn[:3] for drawn in stub.drawn] == [(20, 2, False), (20, 5, False)]  # the time of seven follows
+    counts.clear()
+    mine = benchmark.pace(OURS, [3, 10], 1e-6)
+    assert counts["ema_update_"] > 3 and counts["randint"] == 2 * counts["ema_update_"]  # a batch, and its shifts
+    assert [*mine["sampling_seconds"]] == ["3", "10"] and min(mine["sampling_seconds"].values()) > 0
+
+
+def test_the_steps_of_a_budget_follow_from_the_fastest_round():
+    paces = {f"pace/stub/{block}": {"steps_per_second": pace} for block, pace in enumerate((9.0, 11.0))}
+    results = {"measured": {**paces, "pace/other/0": {"steps_per_second": 1e-3}}}
+    assert benchmark.steps_of(results, "stub", [60.0, 0.5]) == {"0.5": 6, "60": 660}
+    assert benchmark.steps_of(results, "other", [60.0]) == {"60": 1}
+    with pytest.raises(ValueError, match="parts must include pace, from which the steps of absent follow"):
+        benchmark.steps_of(results, "absent", [60.0])
 
 
 def test_all_are_compiled_in_the_same_mode(stubs, monkeypatch):
@@ -228,7 +252,7 @@ def measured(stubs, monkeypatch):
 
     def measure(name, settings):
         names.append(name)
-        return {"figure": len(names)}
+        return {"figure": len(names), "steps_per_second": 10.0}
 
     monkeypatch.setattr(benchmark, "apart", measure)
     monkeypatch.setattr(benchmark, "ours", lambda work, **settings: measure("ours", settings))
@@ -260,26 +284,32 @@ def test_an_interrupted_benchmark_goes_on_where_it_was(measured, tmp_path, monke
     kinds = [name.split("/")[0] for name in found]
     expected = {
         "machine": 3,
-        "speed": 3 * (3 * 2 * 2),
+        "speed": 3 * (4 * 2 * 2),
+        "pace": 3 * 2,
         "floors": 1,
         "rates": 4,
         "quality": 3 * (2 * 3 + 1),
-        "sampling": 3 * (len(benchmark.SAMPLERS) * 5 + 2),
+        "sampling": 3 * (len(benchmark.SAMPLERS) * 5 + 1),
     }
     assert {kind: kinds.count(kind) for kind in kinds} == expected and len(measured) == sum(expected.values())
     assert ask(tmp_path) == 0 and len(measured) == sum(expected.values())  # nothing is left to do
 
 
-def test_all_of_a_block_comes_before_the_next_block():
+PACED = {"measured": {f"pace/{name}/0": {"steps_per_second": 10.0} for name in (OURS, "stub")}}
+
+
+def test_all_of_a_block_comes_before_the_next_block_and_what_needs_quiet_before_the_rest():
     asked = benchmark.Options(seeds=3, peers=(), device="cpu", budgets=(9.0, 20.0), calls=(5,))
-    names = [name.split("/") for name, _ in benchmark.jobs(asked)]
-    blocks = [
-        int(name[2] if name[0] == "quality" else name[-1]) for name in names if name[0] not in ("floors", "rates")
-    ]
-    assert blocks == sorted(blocks) and {*blocks} == {0, 1, 2}
+    names = [name.split("/") for name, _ in benchmark.jobs(asked, PACED)]
+    quiet = [name for name in names if name[0] in ("machine", "speed", "pace")]
+    assert names[: len(quiet)] == quiet
+    for part in (quiet, [name for name in names[len(quiet) :] if name[0] != "floors"]):
+        blocks = [int(name[2] if name[0] == "quality" else name[-1]) for name in part]
+        assert blocks == sorted(blocks) and {*blocks} == {0, 1, 2}
     first, last = ([name for name in names if name[0] == "quality" and name[2] == block] for block in ("0", "2"))
     assert [(name, budget) for _, name, _, budget in first] == [(name, budget) for _, name, _, budget in last]
-    assert {settings["seed"] for name, settings in benchmark.jobs(asked) if name.startswith("quality")} == {0, 1, 2}
+    of = [settings for name, settings in benchmark.jobs(asked, PACED) if name.startswith("quality")]
+    assert {each["seed"] for each in of} == {0, 1, 2} and {each["steps"] for each in of} == {90, 200}
 
 
 @pytest.mark.parametrize(
@@ -309,14 +339,14 @@ def test_what_was_measured_by_older_rules_is_not_mixed_with_these(measured, tmp_
     found["settings"]["quality"] |= benchmark.OLD
     (tmp_path / "results.json").write_text(json.dumps(found))
     assert ask(tmp_path, "--parts", "quality") == 2
-    assert "clock must stay 'command', got 'steps', as in the results on quality" in capsys.readouterr().err
+    assert "clock must stay 'command', got 'pace', as in the results on quality" in capsys.readouterr().err
     assert ask(tmp_path, "--parts", "speed") == 0
 
 
 def test_the_runs_that_are_sampled():
     def folders(**options):
         asked = benchmark.Options(parts=("sampling",), device="cpu", calls=(5,), **options)
-        return {settings["folder"] for _, settings in benchmark.jobs(asked)}
+        return {settings["folder"] for _, settings in benchmark.jobs(asked, PACED)}
 
     assert folders() == {f"runs/benchmark/labels-360-{block}" for block in range(3)}
     assert folders(budgets=(20.0, 9.0), work=Path("w"), seeds=1) == {str(Path("w", "labels-20-0"))}
@@ -326,9 +356,9 @@ def test_the_runs_that_are_sampled():
 def test_the_rates_that_are_tried(stubs):
     asked = benchmark.Options(parts=("rates",), peers=("stub", "absent"), device="cpu", budgets=(60.0, 20.0))
     expected = {f"rates/stub/{rate:g}": rate for rate in (3e-4, 5e-4, 1e-3, 2e-3)}
-    found = dict(benchmark.jobs(asked))
+    found = dict(benchmark.jobs(asked, PACED))
     assert {name: settings["rate"] for name, settings in found.items()} == expected
-    assert all(settings["budgets"] == [20.0] and settings["steps"] == 7 for settings in found.values())
+    assert all(settings["steps"] == {"20": 200} and settings["calls"] == 7 for settings in found.values())
 
 
 def test_a_trainer_that_is_not_installed_is_named_and_left_out(measured, tmp_path, capsys):
@@ -369,7 +399,10 @@ def test_results_that_are_missing_or_damaged(content, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--parts", "speed", "taste"], "parts must be one of machine, speed, rates, quality, sampling, got 'taste'"),
+        (
+            ["--parts", "speed", "taste"],
+            "parts must be one of machine, speed, pace, rates, quality, sampling, got 'taste'",
+        ),
         (["--peers", "nobody"], "peers must be one of lucidrains, diffusers, smalldiffusion, got 'nobody'"),
         (
             ["--peer-steps", "nobody", "5"],
@@ -404,7 +437,7 @@ def made_up():
         return {"parameters": 523521, "images_per_second": images, "gflops": gflops, "memory_mb": 512.4}
 
     def quality(**far):
-        figures = {"steps": 1500, "nearest_neighbours": 0.914, "sampling_seconds": 4.04, "memory_mb": 600.6}
+        figures = {"steps": 1500, "nearest_neighbours": 0.914, "memory_mb": 600.6}
         return {"budgets": {budget: {"frechet_distance": each, **figures} for budget, each in far.items()}}
 
     return {
@@ -419,6 +452,9 @@ def made_up():
             "speed/8x8/float32/other/0": speed(1632.2, 100.0),
             "speed/8x8/float32/other/1": speed(1700.0, 100.0),
             "speed/8x8/bfloat16, compiled/stub/0": speed(898.0, 115.0),
+            f"pace/{OURS}/0": {"steps_per_second": 14.0, "sampling_seconds": {"20": 2.0, "1000": 99.0}},
+            f"pace/{OURS}/1": {"steps_per_second": 16.0, "sampling_seconds": {"20": 2.08, "1000": 99.0}},
+            "pace/stub/0": {"steps_per_second": 7.25, "sampling_seconds": {"250": 40.0}},
             "floors": {"halves": [0.001, 0.003], "drawn": [0.004, 0.006], "by_class": [0.003, 0.003], "accuracy": 0.99},
             f"quality/{LABELLED}/0/60": quality(**{"60": 0.005}),
             f"quality/{LABELLED}/1/60": quality(**{"60": 0.007}),
@@ -428,9 +464,9 @@ def made_up():
             "quality/other/1": quality(**{"60": 0.071}),
             "rates/stub/0.001": quality(**{"60": 0.02}),
             "rates/stub/0.002": quality(**{"60": 0.03}),
-            "sampling/second_order/20/0": {"seconds": 2.04, "frechet_distances": [0.004, 0.006]},
-            "sampling/ancestral/20/0": {"seconds": 2.0, "frechet_distances": [0.008, 0.008]},
-            "sampling/ancestral/1000/0": {"seconds": 99.0, "frechet_distances": [0.0035, 0.0045]},
+            "sampling/second_order/20/0": {"frechet_distances": [0.004, 0.006]},
+            "sampling/ancestral/20/0": {"frechet_distances": [0.008, 0.008]},
+            "sampling/ancestral/1000/0": {"frechet_distances": [0.0035, 0.0045]},
         },
     }
 
@@ -458,14 +494,18 @@ def test_the_tables_say_what_was_measured():
     ((*lead, times),) = cells(benchmark.lead_table(results))
     assert (lead == ["8x8", "float32", "other"] and times.startswith("2.00 (")) or times.startswith("**2.00**")
     assert cells(benchmark.quality_table(results)) == [
-        [LABELLED, "60", "2", "1,500", "0.0060 ± 0.0014", "0.91", "4.0", "601"],
-        ["stub", "60", "1", "1,500", "0.1100", "0.91", "4.0", "601"],
-        ["other", "60", "2", "1,500", "0.0605 ± 0.0148", "0.91", "4.0", "601"],
-        [OURS, "180", "1", "1,500", "0.0081", "0.91", "4.0", "601"],
-        ["stub", "180", "1", "1,500", "0.0234", "0.91", "4.0", "601"],
-        ["*real half against real half*", "", "2", "", "0.0020 ± 0.0014", "", "", ""],
-        ["*1,000 real digits, drawn freely*", "", "2", "", "0.0050 ± 0.0014", "", "", ""],
-        ["*1,000 real digits, so many of each class*", "", "2", "", "0.0030 ± 0.0000", "", "", ""],
+        [LABELLED, "60", "2", "1,500", "0.0060 ± 0.0014", "0.91", "601"],
+        ["stub", "60", "1", "1,500", "0.1100", "0.91", "601"],
+        ["other", "60", "2", "1,500", "0.0605 ± 0.0148", "0.91", "601"],
+        [OURS, "180", "1", "1,500", "0.0081", "0.91", "601"],
+        ["stub", "180", "1", "1,500", "0.0234", "0.91", "601"],
+        ["*real half against real half*", "", "2", "", "0.0020 ± 0.0014", "", ""],
+        ["*1,000 real digits, drawn freely*", "", "2", "", "0.0050 ± 0.0014", "", ""],
+        ["*1,000 real digits, so many of each class*", "", "2", "", "0.0030 ± 0.0000", "", ""],
+    ]
+    assert cells(benchmark.pace_table(results)) == [
+        [OURS, "2", "15.0 ± 1.4", "20", "2.0 ± 0.1"],
+        ["stub", "1", "7.2", "250", "40.0"],
     ]
     assert cells(benchmark.rates_table(results)) == [["stub", "0.0200", "0.0300"]]
 
@@ -520,7 +560,7 @@ def test_tables_of_a_benchmark_that_has_just_begun():
     results["measured"] = {name: of for name, of in made_up()["measured"].items() if name.startswith(("speed", "samp"))}
     del results["measured"]["sampling/ancestral/1000/0"], results["measured"]["sampling/ancestral/20/0"]
     assert [row[4] + row[6] for row in cells(benchmark.speed_table(results))] == ["", "", ""]
-    assert [row[4] for row in cells(benchmark.sampling_table(results))] == [""]
+    assert [(row[2], row[4]) for row in cells(benchmark.sampling_table(results))] == [("", "")]
 
 
 def test_a_page_shows_the_tables_that_it_names(tmp_path, capsys):

@@ -2,11 +2,13 @@
 
 Every measurement runs in its own process, so that its memory can be measured, and is saved at once: a benchmark that was
 interrupted continues where it stopped. It goes block by block: in each, every trainer is timed and trained once, with a
-seed of its own, so that a machine that is slower on another day is so for all. Nothing else should run meanwhile.
+seed of its own, so that a machine that is slower on another day is so for all.
 
-The same is counted for all. A clock runs over the steps of training and the average of the weights, and stands still while
-something is saved, drawn or judged. Classes are drawn at random, also for a trainer that is conditioned on them. All are
-compiled in the same mode. What was measured by other rules is refused: it cannot be compared.
+The same is counted for all. The part `pace` times a step with all that belongs to it: the draw of a batch and the average
+of the weights. From it follows how many steps a trainer makes in a number of seconds, and so many it is trained. So the
+samples do not depend on what else the machine does: only the parts machine, speed and pace need a quiet one. Classes are
+drawn at random, also for a trainer that is conditioned on them. All are compiled in the same mode. What was measured by
+other rules is refused: it cannot be compared.
 """
 
 from __future__ import annotations
@@ -37,26 +39,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from .. import data
 from ..door import check_name
 from ..runs import judge, run
+from ..tables import small, spread, table
 from ..train import ema_update_, metrics
 from ..train.config import Config
 from ..train.machine import compile_mode, device_of, keep_memory, peak_memory_mb
-from ..train.trainer import Trainer
+from ..train.trainer import DROPOUT, Trainer
 from ..train.unet import network, size_of
 from .differences import LEVEL, Difference, corrected, differences, found
 from .peers import PEERS, Peer
 from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
-from ..tables import small, spread, table
 from .ways import FIXED, ways
 
-PARTS = ("machine", "speed", "rates", "quality", "sampling")
+PARTS = ("machine", "speed", "pace", "rates", "quality", "sampling")
 """What can be measured."""
 
 OURS, LABELLED = "tinyddpm", "tinyddpm, with labels"
 """The names of this trainer, with pictures alone and with their labels too."""
 
-RULES = {"clock": "steps", "labels": "random"}
-"""What the clock of a training runs over, and how the classes of its samples are chosen."""
+RULES = {"clock": "pace", "labels": "random"}
+"""What the seconds of a training are, and how the classes of its samples are chosen."""
 
 OLD = {"clock": "command", "labels": "proportional"}
 """How both were once."""
@@ -67,7 +69,8 @@ BATCH, SAMPLES = 128, 1000
 SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
     "8x8": (8, 1, {}),
     "8x8, wide": (8, 1, {"width": 48}),
-    "32x32": (32, 3, {"width": 40}),
+    "32x32": (32, 3, {}),
+    "32x32, wide": (32, 3, {"width": 48}),
 }
 """Pictures to measure the speed with: edge, channels, and options of our network; the other networks have as many parameters."""
 
@@ -92,6 +95,12 @@ RATES = (5e-4, 1e-3, 2e-3)
 PRODUCT, COPY = {"cpu": 2048, "cuda": 8192}, {"cpu": 2**26, "cuda": 2**28}
 """Edge of the matrices and length of the vector for measuring the peak performance of a machine."""
 
+CALLS = (5, 10, 20, 50, 100)
+"""Network calls that our samples are drawn with."""
+
+TIMED_CALLS = 100
+"""With at most so many network calls samples are timed; with more, they take longer in proportion."""
+
 CONVOLUTIONS = ((32, 32), (64, 8), (64, 32), (128, 16), (256, 8))
 """Channels and edge of the convolutions for measuring it."""
 
@@ -101,7 +110,7 @@ class Options:
     """Measure this trainer and others: seconds, memory, and how good the samples are.
 
     Trainers that are not installed are left out. A measurement that is in results.json, with the same settings, is not
-    made again. Nothing else should run on the machine meanwhile.
+    made again. Nothing else should run on the machine during the parts machine, speed and pace.
     """
 
     out: Path = Path("docs/assets/benchmark")
@@ -111,7 +120,7 @@ class Options:
     page: Path | None = None
     """Markdown page whose tables are replaced"""
     parts: tuple[str, ...] = PARTS
-    """what to measure: machine, speed, rates, quality, sampling; none to only print the tables"""
+    """what to measure: machine, speed, pace, rates, quality, sampling; none to only print the tables"""
     peers: tuple[str, ...] = tuple(PEERS)
     """other trainers to measure: lucidrains, diffusers, smalldiffusion"""
     budgets: tuple[float, ...] = (60.0, 180.0, 360.0)
@@ -119,10 +128,10 @@ class Options:
     seeds: int = 3
     """how many blocks: in each, every trainer is timed and trained once"""
     peer_steps: dict[str, int] = field(default_factory=dict)
-    """network calls for a peer's samples, such as lucidrains 1000; if not given, 250, 1000 and 20"""
+    """network calls for a peer's samples, such as lucidrains 1000; if not given, 250, 250 and 20"""
     peer_rate: float = 1e-3
     """their learning rate, constant; the part rates tries others, and those that they recommend: 8e-5, 1e-4 and 7e-4"""
-    calls: tuple[int, ...] = (5, 10, 20, 50, 100)
+    calls: tuple[int, ...] = CALLS
     """network calls for our samples; Algorithm 2 is measured with all 1,000 as well"""
     run: Path | None = None
     """run to sample in several ways; if not given, those with labels of the largest budget, one in each block"""
@@ -155,11 +164,13 @@ class Options:
         """What must be the same for all measurements of a part that are compared with each other."""
         steps = {name: self.peer_steps.get(name, peer.steps) for name, peer in PEERS.items()}
         timed = {"device": self.device, "timing": self.timing}
+        paced = {"timing": self.timing, "samples": SAMPLES}
         trained = {**RULES, "samples": SAMPLES, "peer_steps": steps}
         sampled = {**RULES, "samples": SAMPLES, "draws": SEEDS, "seconds": max(self.budgets)}
         return {
             "machine": timed,
             "speed": timed,
+            "pace": paced,
             "rates": {**trained, "budget": min(self.budgets)},
             "quality": {**trained, "budgets": sorted(self.budgets), "peer_rate": self.peer_rate},
             "sampling": sampled if self.run is None else {**sampled, "seconds": None, "run": str(self.run)},
@@ -284,11 +295,8 @@ def floors() -> dict[str, Any]:
     }
 
 
-def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float) -> dict[str, Any]:
-    """One run of a peer, sampled at each budget with the average of its weights while its clock stands still.
-
-    The clock runs over what that of ours runs over: the draw of a batch, the step, the average of the weights.
-    """
+def learning(name: str, seed: int, rate: float) -> Iterator[tuple[Peer, list[Tensor], list[Tensor]]]:
+    """A peer that learns the digits, step by step: with its weights and their average."""
     torch.manual_seed(seed)
     (edge, channels, _), cpu = SIZES["8x8"], torch.device("cpu")
     peer, pictures = (
@@ -297,29 +305,61 @@ def quality(name: str, budgets: list[float], seed: int, steps: int, rate: float)
     )
     weights: list[Tensor] = [*peer.net.parameters()]
     average = [value.detach().clone() for value in weights]
-    adam, spent, count, memory, figures = peer.optimiser(weights, lr=rate), 0.0, 0, None, {}
-    for budget in sorted(budgets):
+    adam = peer.optimiser(weights, lr=rate)
+    for count in itertools.count(1):
         peer.net.train()
-        while spent < budget:
-            begun = time.perf_counter()
-            learn(peer, adam, pictures[torch.randint(len(pictures), (BATCH,))])
-            count += 1
-            ema_update_(average, weights, min(KEPT, count / (count + 10)))
-            spent += time.perf_counter() - begun
-        memory = memory or peak_memory_mb(cpu)  # of training: drawing comes after
-        raw, begun = [value.detach().clone() for value in weights], time.perf_counter()
+        learn(peer, adam, pictures[torch.randint(len(pictures), (BATCH,))])
+        ema_update_(average, weights, min(KEPT, count / (count + 10)))
+        yield peer, weights, average
+
+
+def pace(name: str, calls: list[int], timing: float) -> dict[str, Any]:
+    """Steps in a second, with the draw of a batch and the average of the weights; and seconds for samples."""
+    cpu = torch.device("cpu")
+    if name == OURS:
+        # With all the dropout and shifts that a long run ends with: they take time.
+        config = Config(dropout=max(DROPOUT), shift=1)
+        trainer = Trainer(config, data.load("digits"), cpu)
+        drawer = run.Run(Path(), config, trainer.shape, trainer.counts, trainer.averaged())
+        lasts = seconds(partial(trainer.step, 0.1), cpu, timing)
+
+        def draw(steps: int) -> Any:
+            return drawer.sample(SAMPLES, 0, steps=steps)
+
+    else:
+        learns = learning(name, 0, 1e-3)
+        peer, *_ = next(learns)
+        lasts = seconds(partial(next, learns), cpu, timing)
+        peer.net.eval()
+        draw = torch.no_grad()(partial(peer.sample, SAMPLES))
+    draw(2)  # the first time is slower
+    lasting = {}
+    for each in calls:
+        few, begun = min(TIMED_CALLS, each), time.perf_counter()
+        draw(few)
+        lasting[str(each)] = (time.perf_counter() - begun) * each / few
+    return {"steps_per_second": 1 / lasts, "sampling_seconds": lasting}
+
+
+def quality(name: str, steps: Mapping[str, int], seed: int, calls: int, rate: float) -> dict[str, Any]:
+    """One run of a peer, sampled after the steps of each budget with the average of its weights."""
+    learns, count, memory, figures = learning(name, seed, rate), 0, None, {}
+    for budget, least in sorted(steps.items(), key=lambda each: each[1]):
+        for _ in range(least - count):
+            peer, weights, average = next(learns)
+        count, memory = least, memory or peak_memory_mb(torch.device("cpu"))  # of training: drawing comes after
+        raw = [value.detach().clone() for value in weights]
         peer.net.eval()
         with torch.no_grad():
             torch._foreach_copy_(weights, average)
-            samples = peer.sample(SAMPLES, steps).clamp(-1, 1).numpy()
+            samples = peer.sample(SAMPLES, calls).clamp(-1, 1).numpy()
             torch._foreach_copy_(weights, raw)
-        lasts = time.perf_counter() - begun
-        figures[f"{budget:g}"] = {"steps": count, "sampling_seconds": lasts, "memory_mb": memory, **judged(samples)}
+        figures[budget] = {"steps": count, "memory_mb": memory, **judged(samples)}
     return {"parameters": size_of(peer.net), "budgets": figures}
 
 
-def ours(work: Path, name: str, budget: float, seed: int) -> dict[str, Any]:
-    """One run of ours by its command, which saves at the end only, when its clock has stopped; with `labels` in the data file, or without."""
+def ours(work: Path, name: str, budget: float, steps: int, seed: int) -> dict[str, Any]:
+    """One run of ours by its command, for the steps of a budget; with `labels` in the data file, or without."""
     dataset = data.load("digits")
     folder = folder_of(work, name, budget, seed)
     file = folder.with_name(f"{folder.name}-data.npz")
@@ -328,7 +368,7 @@ def ours(work: Path, name: str, budget: float, seed: int) -> dict[str, Any]:
     labels: dict[str, Any] = {"labels": dataset.train_labels} if name == LABELLED else {}
     np.savez(file, images=(dataset.train[:, 0] + 1) / 2, **labels)
     at_the_end = ("--save-every=inf", "--grid-every=inf")
-    command("train", f"--data={file}", f"--seconds={budget}", f"--out={folder}", f"--seed={seed}", *at_the_end)
+    command("train", f"--data={file}", f"--steps={steps}", f"--out={folder}", f"--seed={seed}", *at_the_end)
     report = json.loads((folder / "report.json").read_text("utf-8"))
     figures = {"steps": report["steps"], "memory_mb": report["peak_memory_mb"]}
     figures |= apart("drawing", {"folder": str(folder), "seed": seed})
@@ -338,10 +378,7 @@ def ours(work: Path, name: str, budget: float, seed: int) -> dict[str, Any]:
 def drawing(folder: str, seed: int) -> dict[str, Any]:
     """Samples of a run of ours, as the command draws them."""
     loaded = run.load(Path(folder))
-    loaded.sample(SAMPLES, seed, steps=2)  # the first time is slower
-    begun = time.perf_counter()
-    samples = loaded.sample(SAMPLES, seed, labels=RULES["labels"])
-    return {"sampling_seconds": time.perf_counter() - begun, **judged(samples)}
+    return judged(loaded.sample(SAMPLES, seed, labels=RULES["labels"]))
 
 
 def folder_of(work: Path, name: str, budget: float, seed: int) -> Path:
@@ -357,20 +394,16 @@ def judged(samples: np.ndarray) -> dict[str, Any]:
 
 def sampling(folder: str, way: str, calls: int) -> dict[str, Any]:
     """One network sampled in one way, with three seeds; for each, noise and classes are the same in every way."""
-    loaded, lasting, distances = run.load(Path(folder)), [], []
-    options: dict[str, Any] = {**SAMPLERS[way], "labels": RULES["labels"]}
-    loaded.sample(SAMPLES, 0, steps=2, **options)  # the first time is slower
-    for seed in range(SEEDS):
-        begun = time.perf_counter()
-        samples = loaded.sample(SAMPLES, seed, steps=calls, **options)
-        lasting.append(time.perf_counter() - begun)
-        distances.append(judged(samples)["frechet_distance"])
-    return {"seconds": statistics.median(lasting), "frechet_distances": distances}
+    loaded = run.load(Path(folder))
+    options: dict[str, Any] = {**SAMPLERS[way], "labels": RULES["labels"], "steps": calls}
+    samples = (loaded.sample(SAMPLES, seed, **options) for seed in range(SEEDS))
+    return {"frechet_distances": [judged(each)["frechet_distance"] for each in samples]}
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "machine": machine,
     "speed": speed,
+    "pace": pace,
     "floors": floors,
     "rates": quality,
     "quality": quality,
@@ -390,8 +423,12 @@ def _prepared(device: str) -> torch.device:
 # The benchmark. ------------------------------------------------------------------------------------------------------
 
 
-def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The measurements to make, block by block: their names and settings."""
+def jobs(options: Options, results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The measurements to make, block by block: their names and settings. What needs a quiet machine comes first.
+
+    Raises:
+        ValueError: when the pace of a trainer is not known, from which its steps follow.
+    """
     there = [name for name in options.peers if PEERS[name].installed]
     where, kept = {"device": options.device, "timing": options.timing}, options.settings()
     calls_of_peers = kept["quality"]["peer_steps"]
@@ -402,25 +439,46 @@ def jobs(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
             ways = WAYS[device_of(options.device).type]
             for size, way, name in itertools.product(SIZES, ways, (OURS, *there)):
                 yield f"speed/{size}/{way}/{name}/{block}", {"name": name, "size": size, "way": way, **where}
+        if "pace" in options.parts:
+            for name in (OURS, *there):
+                calls = [*CALLS, 1000] if name == OURS else [calls_of_peers[name]]
+                yield f"pace/{name}/{block}", {"name": name, "calls": calls, "timing": options.timing}
+    for block in range(options.seeds):
         if "rates" in options.parts and not block:
             for name in there:
                 for rate in sorted({*RATES, options.peer_rate, PEERS[name].rate}):
-                    settings = {"name": name, "budgets": [min(options.budgets)], "seed": 0, "rate": rate}
-                    yield f"rates/{name}/{rate:g}", {**settings, "steps": calls_of_peers[name]}
+                    fewest = steps_of(results, name, [min(options.budgets)])
+                    settings = {"name": name, "steps": fewest, "seed": 0, "rate": rate}
+                    yield f"rates/{name}/{rate:g}", {**settings, "calls": calls_of_peers[name]}
         if "quality" in options.parts:
             if not block:
                 yield "floors", {}
             for budget, name in itertools.product(options.budgets, (OURS, LABELLED)):
-                yield f"quality/{name}/{block}/{budget:g}", {"name": name, "budget": budget, "seed": block}
+                (steps,) = steps_of(results, OURS, [budget]).values()
+                settings = {"name": name, "budget": budget, "steps": steps, "seed": block}
+                yield f"quality/{name}/{block}/{budget:g}", settings
             for name in there:
-                settings = {"name": name, "budgets": sorted(options.budgets), "seed": block, "rate": options.peer_rate}
-                yield f"quality/{name}/{block}", {**settings, "steps": calls_of_peers[name]}
+                by_budget = steps_of(results, name, options.budgets)
+                settings = {"name": name, "steps": by_budget, "seed": block, "rate": options.peer_rate}
+                yield f"quality/{name}/{block}", {**settings, "calls": calls_of_peers[name]}
         if "sampling" in options.parts and not (options.run and block):
             folder = options.run or folder_of(options.work, LABELLED, max(options.budgets), block)
             for way in SAMPLERS:
-                most = [1000] if SAMPLERS[way]["sampler"] == "ancestral" else []
-                for calls in sorted({*options.calls, *most}):
-                    yield f"sampling/{way}/{calls}/{block}", {"folder": str(folder), "way": way, "calls": calls}
+                most = [1000] if way == "ancestral" else []  # it takes minutes, and all others are compared with it
+                for each in sorted({*options.calls, *most}):
+                    yield f"sampling/{way}/{each}/{block}", {"folder": str(folder), "way": way, "calls": each}
+
+
+def steps_of(results: Results, name: str, budgets: Sequence[float]) -> dict[str, int]:
+    """How many steps a trainer makes in so many seconds, in its fastest round: what else a machine does makes it only slower.
+
+    Raises:
+        ValueError: when its pace was not measured.
+    """
+    measured = [figures["steps_per_second"] for (of, _), figures in of_part(results, "pace") if of == name]
+    if not measured:
+        raise ValueError(f"parts must include pace, from which the steps of {name} follow: it is not in the results")
+    return {f"{budget:g}": max(1, round(max(measured) * budget)) for budget in sorted(budgets)}
 
 
 def benchmark(options: Options) -> Results:
@@ -449,7 +507,7 @@ def benchmark(options: Options) -> Results:
         settings = options.settings()[part]
         check_same(results["settings"].get(part) or settings, settings, options.out, part)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, settings in jobs(options):
+    for name, settings in jobs(options, results):
         if results["measured"].get(name, {}).get("settings") == settings:
             continue
         print(name, end="", flush=True)
@@ -522,7 +580,7 @@ def load(folder: Path) -> Results:
 # The tables. ---------------------------------------------------------------------------------------------------------
 
 
-def of(results: Results, part: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def of_part(results: Results, part: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """The measurements of a part: the rest of their names, and their figures."""
     return (
         (name.split("/")[1:], figures) for name, figures in results["measured"].items() if name.startswith(f"{part}/")
@@ -532,7 +590,7 @@ def of(results: Results, part: str) -> Iterator[tuple[list[str], dict[str, Any]]
 def runs(results: Results) -> dict[str, dict[float, list[dict[str, Any]]]]:
     """The figures of every run, by trainer and by budget."""
     by_name: dict[str, dict[float, list[dict[str, Any]]]] = {}
-    for (name, *_), measured in of(results, "quality"):
+    for (name, *_), measured in of_part(results, "quality"):
         for budget, figures in measured["budgets"].items():
             by_name.setdefault(name, {}).setdefault(float(budget), []).append(figures)
     return {name: dict(sorted(by_budget.items())) for name, by_budget in by_name.items()}
@@ -541,7 +599,7 @@ def runs(results: Results) -> dict[str, dict[float, list[dict[str, Any]]]]:
 def distances(results: Results, budget: float) -> dict[str, dict[int, float]]:
     """The Fréchet distance of every run of a budget, by trainer and by block."""
     made: dict[str, dict[int, float]] = {}
-    for (name, block, *_), measured in of(results, "quality"):
+    for (name, block, *_), measured in of_part(results, "quality"):
         if (figures := measured["budgets"].get(f"{budget:g}")) is not None:
             made.setdefault(name, {})[int(block)] = figures["frechet_distance"]
     return made
@@ -555,7 +613,7 @@ def several(values: Sequence[float], form: str) -> str:
 
 def machine_table(results: Results) -> str:
     """What the machine is, and the most it was seen to do in each block."""
-    about, measured = results["machine"], [figures for _, figures in of(results, "machine")]
+    about, measured = results["machine"], [figures for _, figures in of_part(results, "machine")]
     rows = [["processor", f"{about['name']}, {about['cores']} cores"], ["PyTorch", about["torch"]]]
     if measured:
         rows.append(["threads", str(measured[0]["threads"])])
@@ -567,9 +625,9 @@ def machine_table(results: Results) -> str:
 
 def speed_table(results: Results) -> str:
     """A training step of every trainer."""
-    peaks = {block: figures["peaks"] for (block,), figures in of(results, "machine")}
+    peaks = {block: figures["peaks"] for (block,), figures in of_part(results, "machine")}
     measured: dict[tuple[str, str], dict[str, dict[str, dict[str, Any]]]] = {}
-    for (size, way, name, block), figures in of(results, "speed"):
+    for (size, way, name, block), figures in of_part(results, "speed"):
         measured.setdefault((size, name), {}).setdefault(way, {})[block] = figures
     ways, rows = list(dict.fromkeys(way for each in measured.values() for way in each)), []
     for (size, name), by_way in measured.items():
@@ -593,7 +651,7 @@ def speed_table(results: Results) -> str:
 def lead_table(results: Results) -> str:
     """How many times as many images/s ours has as the fastest of the others, in each size and way."""
     measured: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
-    for (size, way, name, block), figures in of(results, "speed"):
+    for (size, way, name, block), figures in of_part(results, "speed"):
         rows = measured.setdefault((size, way), {})
         rows.setdefault(name, {})[int(block)] = figures["images_per_second"]
     made: dict[str, Difference] = {}
@@ -610,6 +668,19 @@ def lead_table(results: Results) -> str:
     )
 
 
+def pace_table(results: Results) -> str:
+    """How many steps every trainer makes in a second, and how long it takes for its samples."""
+    measured: dict[str, list[dict[str, Any]]] = {}
+    for (name, _), figures in of_part(results, "pace"):
+        measured.setdefault(name, []).append(figures)
+    rows = []
+    for name, each in measured.items():
+        calls = str(run.STEPS) if name == OURS else next(iter(each[0]["sampling_seconds"]))
+        steps, lasting = [of["steps_per_second"] for of in each], [of["sampling_seconds"][calls] for of in each]
+        rows.append([name, str(len(each)), several(steps, ".1f"), calls, several(lasting, ".1f")])
+    return table(["trainer", "rounds:", "steps/s:", "calls:", f"seconds for {SAMPLES:,}:"], rows)
+
+
 def quality_table(results: Results) -> str:
     """How good the samples of every trainer are after every budget, and the floors."""
     by_name, rows = runs(results), []
@@ -618,12 +689,11 @@ def quality_table(results: Results) -> str:
             mean = {key: statistics.fmean(each[key] or np.nan for each in figures) for key in figures[0]}
             far = spread([each["frechet_distance"] for each in figures])
             rows.append([name, f"{budget:g}", str(len(figures)), f"{mean['steps']:,.0f}", far])
-            rows[-1] += [f"{mean['nearest_neighbours']:.2f}", f"{mean['sampling_seconds']:.1f}"]
-            rows[-1] += [f"{mean['memory_mb']:,.0f}"]
+            rows[-1] += [f"{mean['nearest_neighbours']:.2f}", f"{mean['memory_mb']:,.0f}"]
     floor = results["measured"].get("floors", {})
     for key, title in FLOORS.items():
         if key in floor:
-            rows.append([f"*{title}*", "", str(len(floor[key])), "", spread(floor[key]), "", "", ""])
+            rows.append([f"*{title}*", "", str(len(floor[key])), "", spread(floor[key]), "", ""])
     head = [
         "trainer",
         "seconds:",
@@ -631,7 +701,6 @@ def quality_table(results: Results) -> str:
         "steps:",
         "Fréchet distance:",
         "neighbours:",
-        "sampling (s):",
         "memory (MB):",
     ]
     return table(head, rows)
@@ -698,7 +767,7 @@ def rules_line(results: Results) -> str:
 
 def rates_table(results: Results) -> str:
     """The learning rates that were tried for the others."""
-    tried = {(name, float(rate)): figures for (name, rate), figures in of(results, "rates")}
+    tried = {(name, float(rate)): figures for (name, rate), figures in of_part(results, "rates")}
     rates = sorted({rate for _, rate in tried})
     rows = []
     for name in dict.fromkeys(name for name, _ in tried):
@@ -713,7 +782,7 @@ def sampled(results: Results) -> tuple[dict[str, dict[int, float]], int]:
     A block is a network, of which the mean over its seeds is taken; or a seed, if there is only one network.
     """
     each: dict[str, dict[int, list[float]]] = {}
-    for (way, calls, block), figures in of(results, "sampling"):
+    for (way, calls, block), figures in of_part(results, "sampling"):
         each.setdefault(f"{way}/{calls}", {})[int(block)] = figures["frechet_distances"]
     networks = max(map(len, each.values()), default=0)
     if networks == 1:
@@ -724,21 +793,26 @@ def sampled(results: Results) -> tuple[dict[str, dict[int, float]], int]:
 def compared_samplers(results: Results) -> dict[str, Difference]:
     """How many times as far each way and number of calls is as Algorithm 2 with the most calls; corrected together."""
     rows, _ = sampled(results)
-    most = max((int(calls) for (way, calls, _), _ in of(results, "sampling") if way == "ancestral"), default=0)
+    most = max((int(calls) for (way, calls, _), _ in of_part(results, "sampling") if way == "ancestral"), default=0)
     truth = f"ancestral/{most}"
     return differences(rows, {name: (name, truth) for name in rows if name != truth})
+
+
+def sampling_seconds(results: Results) -> dict[str, float]:
+    """How long our samples take, by the number of calls."""
+    rounds = [figures["sampling_seconds"] for (name, _), figures in of_part(results, "pace") if name == OURS]
+    return {calls: statistics.fmean(each[calls] for each in rounds) for calls in (rounds[0] if rounds else ())}
 
 
 def sampling_table(results: Results) -> str:
     """Networks of ours sampled in several ways; the ratio is to Algorithm 2 with the most calls."""
     rows, _ = sampled(results)
-    lasting: dict[str, list[float]] = {}
-    for (way, calls, _), figures in of(results, "sampling"):
-        lasting.setdefault(f"{way}/{calls}", []).append(figures["seconds"])
+    lasting = sampling_seconds(results)
     made, lines = compared_samplers(results), []
     for name, row in rows.items():
         ratio = [str(made[name]), *small(made[name].p, made[name].holm)] if name in made else ["", "", ""]
-        lines.append([*name.split("/"), f"{statistics.fmean(lasting[name]):.1f}", spread([*row.values()]), *ratio])
+        way, calls = name.split("/")
+        lines.append([way, calls, f"{lasting[calls]:.1f}" if calls in lasting else "", spread([*row.values()]), *ratio])
     head = ["sampler", "calls:", f"seconds for {SAMPLES:,}:", "Fréchet distance:", "ratio", "p:", "Holm:"]
     return table(head, lines)
 
@@ -761,6 +835,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "speed": speed_table,
     "lead": lead_table,
+    "pace": pace_table,
     "rules": rules_line,
     "quality": quality_table,
     "differences": differences_table,

@@ -42,29 +42,23 @@ def quality() -> Figure:
 
 
 def sampling() -> Figure:
-    """Networks sampled in several ways: the distance against network calls, and against seconds."""
+    """Networks sampled in several ways: the distance against network calls."""
     results = benchmark.load(MEASURED)
-    fig, (by_calls, by_time) = figure(1, 2, 3.4, sharey=True)
+    fig, ax = figure(1, 1, 3.6)
     rows, _ = benchmark.sampled(results)
-    seconds: dict[tuple[str, int], list[float]] = {}
-    for (way, calls, _), found in benchmark.of(results, "sampling"):
-        seconds.setdefault((way, int(calls)), []).append(found["seconds"])
-    ways = [way for way in benchmark.SAMPLERS if any(way == name for name, _ in seconds)]
+    named = [name.split("/") for name in rows]
+    ways = [way for way in benchmark.SAMPLERS if any(way == name for name, _ in named)]
     for way, color, marker in zip(ways, cycle(PALETTE), cycle("osD^v"), strict=False):
-        calls = sorted(count for name, count in seconds if name == way)
+        calls = sorted(int(count) for name, count in named if name == way)
         drawn = [[*rows[f"{way}/{count}"].values()] for count in calls]
         far, sd = [np.mean(each) for each in drawn], [np.std(each, ddof=1) for each in drawn]
-        lasting = [np.mean(seconds[way, count]) for count in calls]
         options: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4}
-        by_calls.errorbar(calls, far, sd, **options)
-        by_time.errorbar(lasting, far, sd, **options, label=way.replace("_", " "))
-    for ax, label in ((by_calls, "network calls"), (by_time, f"seconds for {benchmark.SAMPLES:,} samples")):
-        ax.set(xscale="log", xlabel=label)
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        _floor(ax, results)
-    plain(by_calls.yaxis)
-    by_calls.set_ylabel("Fréchet distance")
+        ax.errorbar(calls, far, sd, **options, label=way.replace("_", " "))
+    ax.set(xscale="log", xlabel="network calls", ylabel="Fréchet distance")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    _floor(ax, results)
+    plain(ax.yaxis)
     fig.legend(loc="outside lower center", ncols=4)
     return fig
 
