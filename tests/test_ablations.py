@@ -16,9 +16,9 @@ from tinyddpm.checker import assert_equal
 from tinyddpm.experiments import ablations, mistakes
 from tinyddpm.experiments.ablations import ABLATIONS, Job, Options
 from tinyddpm.experiments.mistakes import MISTAKES, Mistake
-from tinyddpm.tables import renewed, small
 from tinyddpm.experiments.ways import ENDS, drawn, ending
 from tinyddpm.runs import checkpoint, judge, loop, run
+from tinyddpm.tables import renewed, small
 from tinyddpm.train import VARIANCES, visited_times
 from tinyddpm.train.config import Config
 from tinyddpm.train.samplers import Moment
@@ -75,7 +75,7 @@ def test_every_ablation_is_in_a_table_and_in_a_part():
     by_table = {name: of.part for name, of in ABLATIONS.items()}
     assert {*by_table.values()} == {part for parts in ablations.PARTS.values() for part in parts} < {*ablations.TABLES}
     assert by_table["running-averages"] == "batches" and by_table["beta-then-none-100"] == "less"
-    assert by_table["beta-100"] == "sampling" and by_table["steps=9000,weighting=bound"] == "memorisation"
+    assert by_table["beta-100"] == "sampling" and by_table["steps=6000,weighting=bound"] == "memorisation"
     assert by_table["base"] == by_table["norm=batch"] == "changes"
     assert sorted(ablations.KEPT) == ["base", "norm=batch"]
 
@@ -181,13 +181,13 @@ def test_refusals_name_what_was_asked(more, words, tmp_path, capsys):
 def test_all_of_a_seed_comes_before_the_next_seed(tmp_path, tiny, monkeypatch):
     order = []
     monkeypatch.setattr(ablations, "measure", lambda job: order.append(job.key) or {"diverged": "soon"})
-    only = ("--only", "norm=layer", "ddim-20", "batches-of-8", "steps=9000")
+    only = ("--only", "norm=layer", "ddim-20", "batches-of-8", "steps=6000")
     assert command(tmp_path, *only) == 0
-    block = ["base", "norm=layer", "steps=9000", "norm=batch", "ddim-20", "batches-of-8"]
+    block = ["base", "norm=layer", "steps=6000", "norm=batch", "ddim-20", "batches-of-8"]
     assert order == [f"{name}/{seed}" for seed in range(2) for name in block]
     order.clear()
     assert command(tmp_path, *only, "--part", "memorisation", "--seeds", "3") == 0
-    assert order == ["steps=9000/2"]
+    assert order == ["steps=6000/2"]
 
 
 def test_a_network_that_came_out_otherwise_takes_its_samples_with_it():
@@ -208,9 +208,9 @@ def test_a_longer_run_has_its_own_number_of_steps(tmp_path, tiny, monkeypatch):
         loop, "fit", lambda config: seen.append(config) or loop.Report("", "", 1, 1, 1, 0.1, 0.2, 1, None)
     )
     monkeypatch.setattr(run, "load", lambda folder: None)
-    for name in ("steps=9000,ladder=100.0", "base"):
+    for name in ("steps=3000,ladder=100.0", "base"):
         ablations.trained(Job(name, 2, Options(steps=7, runs=tmp_path)))
-    assert [(config.steps, config.ladder, config.seed) for config in seen] == [(9000, 100.0, 2), (7, 200.0, 2)]
+    assert [(config.steps, config.ladder, config.seed) for config in seen] == [(3000, 100.0, 2), (7, 200.0, 2)]
 
 
 def test_less_variance_in_the_last_steps():
@@ -350,7 +350,7 @@ def made_up():
     lost = {"diverged": "the loss is no longer finite"}
     runs |= {f"norm=batch/{seed}": lost for seed in range(3)}
     runs["norm=layer/3"] = lost
-    near = {"steps=9000": (0.9, 0.91), "steps=9000,dropout=0.0,shift=0": (0.7, 0.69), "steps=3000": (0.95,)}
+    near = {"steps=6000": (0.9, 0.91), "steps=6000,dropout=0.0,shift=0": (0.7, 0.69), "steps=3000": (0.95,)}
     for name, each in near.items():
         for seed, ratio in enumerate(each):
             runs[f"{name}/{seed}"] = {**runs["base/0"], "nearest_neighbours": ratio}
@@ -363,16 +363,16 @@ def test_what_is_compared_together():
     groups, made = ablations.groups(results), ablations.compared(results)
     assert {*groups["changes", "frechet_distance", ""]} == {"base", "norm=layer", "clip=inf", "loss=sum,clip=inf"}
     assert {*groups["sampling", "frechet_distance", "base"]} == {"posterior-20", "beta-20", "posterior-1000"}
-    assert groups["memorisation", "nearest_neighbours", ""]["steps=9000"] == {0: 0.9, 1: 0.91}
+    assert groups["memorisation", "nearest_neighbours", ""]["steps=6000"] == {0: 0.9, 1: 0.91}
     expected = {"clip=inf", "loss=sum,clip=inf", "norm=layer", "posterior-20", "beta-20"}
-    assert {*made} == expected | {"steps=9000,dropout=0.0,shift=0"}
+    assert {*made} == expected | {"steps=6000,dropout=0.0,shift=0"}
     assert_equal(math.log(made["beta-20"].ratio), np.log([5 / 4, 6.2 / 5, 7.5 / 6]).mean())  # to posterior-20
-    ratio = made["steps=9000,dropout=0.0,shift=0"].ratio
+    ratio = made["steps=6000,dropout=0.0,shift=0"].ratio
     assert_equal(math.log(ratio), np.log([0.7 / 0.9, 0.69 / 0.91]).mean())  # of the neighbours
     assert [name for name in made if made[name].sure] == ["norm=layer", "beta-20"]
     assert all(each.holm >= each.p for each in made.values())
-    assert ablations.by_length(results, {}, "nearest_neighbours") == {1000: [0.9] * 3, 3000: [0.95], 9000: [0.9, 0.91]}
-    assert ablations.by_length(results, ablations.NEITHER, "nearest_neighbours") == {9000: [0.7, 0.69]}
+    assert ablations.by_length(results, {}, "nearest_neighbours") == {1000: [0.9] * 3, 3000: [0.95], 6000: [0.9, 0.91]}
+    assert ablations.by_length(results, ablations.NEITHER, "nearest_neighbours") == {6000: [0.7, 0.69]}
 
 
 def cells(table):
@@ -404,11 +404,11 @@ def test_the_tables_say_what_was_measured():
         ["posterior-20", "3", "0.5000 ± 0.1000", *compared("posterior-20", above)],
         ["beta-20", "3", "0.6233 ± 0.1250", *compared("beta-20", above)],
     ]
-    neither = "steps=9000,dropout=0.0,shift=0"
+    neither = "steps=6000,dropout=0.0,shift=0"
     assert [row[:2] + row[3:6] for row in longer[2:]] == [
         ["steps=3000", "1", "", "", ""],
-        ["steps=9000", "2", "", "", ""],
-        ["steps=9000, dropout=0.0, shift=0", "2", *compared(neither, above)],
+        ["steps=6000", "2", "", "", ""],
+        ["steps=6000, dropout=0.0, shift=0", "2", *compared(neither, above)],
     ]
     assert wrong[2:] == [["no noise added", "0.253", "2.2700", "0.74"]]
     assert {made for name, made in ablations.tables({**results, "runs": {}}).items() if name != "mistakes"} == {""}
@@ -424,8 +424,8 @@ def test_the_figures_show_what_was_measured(tmp_path, monkeypatch):
     (tmp_path / "results.json").write_text(json.dumps(made_up()))
     neighbours, held_out = figures.memorisation().axes
     recipe, without = (line.get_xydata().tolist() for line in neighbours.lines if line.get_linestyle() == "-")
-    assert recipe == [[1000, 0.9], [3000, 0.95], [9000, pytest.approx(0.905)]]
-    assert without == [[9000, pytest.approx(0.695)]] and held_out.lines[0].get_ydata().tolist() == [0.2749] * 3
+    assert recipe == [[1000, 0.9], [3000, 0.95], [6000, pytest.approx(0.905)]]
+    assert without == [[6000, pytest.approx(0.695)]] and held_out.lines[0].get_ydata().tolist() == [0.2749] * 3
     (rows,) = figures.changes().axes
     colors = {str(line.get_color()) for line in rows.lines if line.get_marker() == "o" and 0.02 in line.get_xdata()}
     assert colors == {figures.ORANGE}  # norm=layer, which is significant

@@ -33,13 +33,13 @@ from ..data import Data
 from ..files import write
 from ..forward import from_unit_range
 from ..runs import checkpoint, judge, loop, run
+from ..tables import small, spread, table
 from ..train.config import FREE, Config, check_lowest
 from ..train.samplers import Sampler
 from .differences import LEVEL, Difference, corrected, differences, equal_spread, found
 from .mistakes import MISTAKES, draw, learn
 from .results import RESULTS, Results, as_tables, check_same, exit_code, save, show
 from .results import load as load_results
-from ..tables import small, spread, table
 from .ways import ENDS, FIXED, drawn, ending, ways
 
 Changes: TypeAlias = dict[str, Any]
@@ -82,14 +82,14 @@ QUESTIONS: tuple[tuple[str, Changes, tuple[Changes, ...]], ...] = (
 )
 """Each question, the changes that its variants are compared with, and the variants; one that is the recipe is left out."""
 
-LENGTHS = (3000, 9000)
+LENGTHS = (3000, 6000)
 """How many steps the longer runs take, with dropout and shifts and without."""
 
 LONG: Changes = {"steps": LENGTHS[1]}
 LONGER: tuple[tuple[Changes, tuple[Changes, ...]], ...] = (
     *(({"steps": steps}, ({"steps": steps, **NEITHER},)) for steps in LENGTHS),
-    (LONG, ({**LONG, "dropout": 0.0}, {**LONG, "shift": 0}, {**LONG, "dropout": 0.2, "shift": 1})),
-    (LONG, ({**LONG, "ladder": 100.0}, {**LONG, "ladder": 400.0})),
+    (LONG, ({**LONG, "dropout": 0.0}, {**LONG, "shift": 0})),
+    ({"steps": LENGTHS[0]}, tuple({"steps": LENGTHS[0], "ladder": epochs} for epochs in (100.0, 400.0))),
     (LONG, ({**LONG, "weighting": "bound"},)),
 )
 """Longer runs, and what they are compared with: the recipe for as many steps."""
