@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tinyddpm import door, equations, forward, letters, posterior
 from tinyddpm.arrays import to_numpy
 from tinyddpm.equation import find
+from tinyddpm.examples import admitted, instance
 from tinyddpm.letters import Interval, Step
 
-from .strategies import admitted, edged_schedules, instance, refused
+from .strategies import edged_schedules, refused
 
 ALL = [pytest.param(known, id=known.name, marks=pytest.mark.concerns(known.name)) for known in equations()]
 SAMPLE = (3, 2)
