@@ -294,3 +294,43 @@ def test_a_comparison_fails_where_asserts_are_switched_off():
         assert done.returncode == 1 and "0.9956, expected 42.0" in done.stderr.replace("np.float64(", "").replace(
             ")", ""
         )
+
+
+# With somebody else's functions. -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (
+            "step.alpha_bar / (1 - step.alpha_bar)",
+            0,
+            "forward.snr (1.23) passes\n  1 check of the book called it, and it passed.",
+        ),
+        ("step.alpha_bar * step.noise_var", 1, "1 check of the book called it; it failed: ratio."),
+    ],
+)
+def test_a_run_against_a_file(pytester, body, code, said):
+    path = pytester.makepyfile(forward=f"def snr(step):\n    return {body}\n")
+    result, out = run(pytester, GOOD, "--against", str(path), "--tb=no")
+    assert result.ret == code and said in out and "against" in out
+    result.assert_outcomes(passed=1 - code, failed=code, deselected=2)
+
+
+def test_a_function_that_no_check_calls_is_compared_all_the_same(pytester):
+    path = pytester.makepyfile(
+        posterior="def variance(step):\n    return step.beta * step.noise_var_prev / step.noise_var\n"
+    )
+    result, out = run(pytester, GOOD, "--against", str(path))
+    assert result.ret == 0 and "posterior.variance (2.6) passes\n  No check of the book calls it" in out
+
+
+@pytest.mark.parametrize(("report", "said"), [(None, "defines no function"), ("report.json", "leave it out")])
+def test_a_run_against_what_cannot_be_loaded(report, said, tmp_path):
+    path = tmp_path / "forward.py"
+    path.write_text("def snr(step):\n    return 1.0\n" if report else "def other():\n    pass\n")
+    options = {"equation": [], "against": str(path), "equation_report": report}
+    config = SimpleNamespace(stash=pytest.Stash(), getoption=options.get, addinivalue_line=lambda *_: None)
+    with pytest.raises(pytest.exit.Exception, match=said) as problem:
+        checker.pytest_configure(config)
+    assert problem.value.returncode == 2

@@ -319,7 +319,7 @@ def test_cite_prints_reference_and_bibtex(capsys):
 
 def test_check_passes_its_arguments_to_pytest(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(pytest, "main", lambda arguments: asked.append(arguments) or 1)
+    monkeypatch.setattr(pytest, "main", lambda arguments, plugins: asked.append(arguments) or 1)
     assert cli.main(["check", "-k", "mean", "--equation", "posterior.mean"]) == 1
     assert asked[0][-4:] == ["-k", "mean", "--equation", "posterior.mean"] and "tinyddpm.checker" in asked[0]
     assert not any("ignore" in argument for argument in asked[0])  # or the run would be partial, and could miss checks

@@ -197,3 +197,9 @@ def test_the_helpers_read_four_ways(helper, value):
 def test_the_helpers_at_their_edges():
     assert book.log(0.0) == -math.inf
     assert book.exp(1j * math.pi) == pytest.approx(-1)
+
+
+def test_no_two_functions_of_the_book_have_one_last_name():
+    """So that a file of somebody else needs no chapter before the name of a function."""
+    names = [known.name.rpartition(".")[2] for known in equations() if known.name.count(".") == 1]
+    assert len(names) == len({*names})

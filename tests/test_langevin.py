@@ -248,6 +248,7 @@ def test_the_forward_step_is_langevin_but_for_the_gap(x, beta):
 
 
 @checks(langevin.langevin_gap, langevin.forward_as_langevin)
+@pytest.mark.careful
 @given(x=numbers(), beta=st.one_of(betas(1e-9), st.just(1.0)))
 def test_the_gap_is_of_second_order(x, beta):
     with mpmath.workdps(50):
@@ -1113,6 +1114,7 @@ def test_corrections_mend_what_long_steps_spoil():
     langevin.heun,
     langevin.probability_flow_log_prob,
 )
+@pytest.mark.careful
 @pytest.mark.parametrize("like", [np.float32, lambda x: torch.tensor(x, dtype=torch.float32)])
 def test_single_precision_stays_what_it_is(like):
     def all_of(x, z):

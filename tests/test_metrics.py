@@ -21,6 +21,7 @@ def sets(seed, n=12, m=9, dims=3):
 
 
 @checks(train.frechet_distance)
+@pytest.mark.careful
 @settings(max_examples=40)
 @given(seed=st.integers(0, 999), dims=st.integers(2, 4), n=st.integers(2, 9), m=st.integers(2, 9))
 def test_the_frechet_distance_by_the_root_of_a_matrix(seed, dims, n, m):
@@ -52,6 +53,7 @@ def test_the_frechet_distance_as_others_compute_it(seed, dims, n, m):
 
 
 @checks(train.frechet_distance)
+@pytest.mark.careful
 def test_the_frechet_distance_where_it_is_known():
     real, _ = sets(0, n=50)
     total = np.var(real, axis=0, ddof=1).sum()
@@ -79,6 +81,7 @@ def test_the_sliced_distance_by_the_best_pairs(seed, n, dims):
 
 
 @checks(train.sliced_wasserstein)
+@pytest.mark.careful
 @given(shift=st.tuples(numbers(), numbers()), n=st.integers(2, 20))
 def test_the_sliced_distance_of_a_shift(shift, n):
     a, _ = sets(1, n, n, 2)

@@ -430,6 +430,7 @@ def test_a_pair_without_a_way_is_refused_among_others():
 
 
 @checks(train.interpolate)
+@pytest.mark.careful
 @given(angle=st.floats(0.1, 3.0), share=st.floats(0, 1), length=positive())
 def test_the_way_between_two_noises_is_a_turn(angle, share, length):
     a = np.array([length, 0.0])

@@ -8,18 +8,20 @@ largest residual. What concerns an equation without checking its value, such as 
 whole run fails when an equation has no check; a partial one says why it is partial.
 
     pytest --equation posterior.mean          runs the checks of one equation (may be given several times)
+    pytest --against=posterior.py             runs the checks of the equations that a file, a folder or a module defines,
+                                              with its functions in the place of the book's
     pytest --equation-report=FILE             writes the status of every equation as JSON, for the site; a run of a part
                                               of the tests renews only what it ran, and says that it was partial
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from . import equations
+from . import against, door, equations
 from .arrays import Array, to_numpy
 from .equation import find, registry
 from .files import write
@@ -35,6 +37,9 @@ from .files import write
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 PROPERTY = "tinyddpm.checker"
+
+SUBSTITUTES = pytest.StashKey[dict[str, against.Substitute]]()
+"""The functions of `--against`, by the names of their equations."""
 
 
 def checks(*functions: Callable[..., Any]) -> Callable[[Test], Test]:
@@ -102,6 +107,8 @@ class _Record:
 
     examples: int = 0
     residual: float | None = None
+    asked: list[str] = field(default_factory=list)
+    """functions of `--against` that were called"""
 
 
 _record = _Record()
@@ -125,6 +132,22 @@ def _kind(value: Array) -> str:
     return f"numpy.{np.asarray(value).dtype}"
 
 
+def run(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
+    """Run pytest on the tests of the book: those in the wheel, or those beside the package in a checkout.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    here = Path(__file__).resolve().parent
+    tests = next((path for path in (here / "tests", here.parent / "tests") if path.is_dir()), None)
+    if tests is None:
+        raise ValueError(f"check found no tests, neither in {here} nor beside it")
+    # The settings and the conftest.py of a project around the package are not for these tests.
+    alone = ["-c", os.devnull, f"--rootdir={tests.parent}", f"--confcutdir={tests}", "-W", "error::RuntimeWarning"]
+    options = ["-p", "tinyddpm.checker", "-p", "no:cacheprovider"]
+    return int(pytest.main([str(tests), *alone, *options, *arguments], plugins=[*plugins]))
+
+
 # What pytest calls. --------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +160,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="run only the checks of this equation (repeatable)",
     )
+    group.addoption(
+        "--against",
+        metavar="PATH",
+        help="judge the functions of a file, a folder or a module by the checks of the equations that they are called like",
+    )
     group.addoption("--equation-report", metavar="FILE", help="write the status of every equation as JSON")
 
 
@@ -146,6 +174,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "concerns(*names): the equations that this test is about, though it does not check their values",
         "proves(name): the equation whose formula this test proves equal to its code",
         "unproved(name, reason): the equation whose formula is not proved, and why",
+        "careful: a check that asks for more than the formula, such as digits that a textbook loses or values at its ends; "
+        "not asked of other people's functions",
     ):
         config.addinivalue_line("markers", line)
     for name in config.getoption("equation"):
@@ -154,9 +184,39 @@ def pytest_configure(config: pytest.Config) -> None:
             find(name)
         except ValueError as problem:
             raise pytest.UsageError(f"--equation: {problem}") from None
+    path = config.getoption("against")
+    config.stash[SUBSTITUTES] = {}
+    if path:
+        try:
+            config.stash[SUBSTITUTES] = against.substitutes(against.load(path).functions)
+        except (against.CannotLoad, against.NotPossible) as problem:
+            pytest.exit(f"--against: {problem}", returncode=2)
+        if config.getoption("equation_report"):
+            pytest.exit(
+                "--equation-report is about the book's own functions: leave it out with --against", returncode=2
+            )
+        look_quickly()
+        if getattr(config.option, "tbstyle", "") == "auto":
+            config.option.tbstyle = "no"  # the verdict says what is wrong, without what is inside the checks
     # Under xdist the one who hands out the work keeps the book.
     keeper = _Worker(config) if hasattr(config, "workerinput") else _Ledger(config)
     config.pluginmanager.register(keeper, f"{PROPERTY}.ledger")
+
+
+def look_quickly() -> None:
+    """Let Hypothesis stop at the first example that fails: `against` looks for the simplest one in its own way."""
+    from hypothesis import Phase, Verbosity, settings
+
+    phases = [Phase.explicit, Phase.generate]
+    settings.register_profile(
+        "against",
+        settings.default,
+        phases=phases,
+        print_blob=False,
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+    )
+    settings.load_profile("against")
 
 
 MARKS = ("checks", "concerns", "proves")
@@ -165,32 +225,33 @@ MARKS = ("checks", "concerns", "proves")
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With `--equation`, do not even import a file whose checks are all of other equations: that takes the time."""
-    wanted = set(config.getoption("equation"))
+    wanted = _wanted(config)
     if not wanted or collection_path.suffix != ".py":
         return None
     text = collection_path.read_text("utf-8")
-    if not any(mark in text for mark in MARKS):
-        return True
-    tree = [*ast.walk(ast.parse(text))]
-    if any(isinstance(n, ast.Attribute) and n.attr in MARKS and _is_mark(n) for n in tree):
+    # Of somebody else's function neither the door nor the proof is asked for.
+    marks = "checks" if config.stash[SUBSTITUTES] else "|".join(MARKS)
+    if re.search(rf"\bmark\.({marks})\b", text):
         return None  # which equations it is about, it says when it runs
-    calls = [d for n in tree for d in getattr(n, "decorator_list", ()) if isinstance(d, ast.Call)]
-    said = [ast.unparse(a) for call in calls if ast.unparse(call.func).endswith("checks") for a in call.args]
+    calls = re.findall(r"^\s*@(?:\w+\.)*checks\(([^)]*)\)", text, re.MULTILINE)
+    said = [words for call in calls for words in map(str.strip, call.split(",")) if words]
     meant = [{name for name in registry if f".{name}".endswith(f".{words}")} for words in said]
     # What is not plainly the name of an equation may be any of them.
     return not any(not names or names & wanted for names in meant) or None
 
 
-def _is_mark(node: ast.Attribute) -> bool:
-    """Whether it is ``pytest.mark.NAME``: a mark that a test puts on its own cases."""
-    return isinstance(node.value, ast.Attribute) and node.value.attr == "mark"
+def _wanted(config: pytest.Config) -> set[str]:
+    """The equations that a run is about; empty if about all."""
+    return {*config.getoption("equation"), *config.stash[SUBSTITUTES]}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = set(config.getoption("equation"))
+    wanted, foreign = _wanted(config), config.stash[SUBSTITUTES]
     if not wanted:
         return
-    chosen = [item for item in items if wanted & _names(item)]
+    # Of somebody else's function only the values are asked for, not what the door says nor the proof.
+    asked = [item for item in items if not (foreign and item.get_closest_marker("careful"))]
+    chosen = [item for item in asked if wanted & ({*marked(item, "checks")} if foreign else _names(item))]
     left = set(map(id, chosen))
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in left])
     items[:] = chosen
@@ -200,21 +261,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     global _record
     _record = _Record()
+    foreign = item.config.stash[SUBSTITUTES]
+    before = {name: substitute.asked for name, substitute in foreign.items()}
     try:
-        return (yield)
+        with door.replacing(foreign):
+            return (yield)
     finally:
-        marks = {kind: _marked(item, kind) for kind in ("checks", "concerns", "proves", "unproved")}
+        _record.asked = [name for name, substitute in foreign.items() if substitute.asked > before[name]]
+        marks = {kind: marked(item, kind) for kind in ("checks", "concerns", "proves", "unproved")}
         # user_properties is what travels from xdist's workers with the report
         item.user_properties.append((PROPERTY, {**marks, **asdict(_record)}))
 
 
-def _marked(item: pytest.Item, kind: str) -> list[str]:
+def marked(item: pytest.Item, kind: str) -> list[str]:
+    """What the marks of a kind say of a test: names of equations."""
     return [argument for mark in item.iter_markers(kind) for argument in mark.args]
 
 
 def _names(item: pytest.Item) -> set[str]:
-    about = (name for kind in MARKS for name in _marked(item, kind))
-    return {*about, *_marked(item, "unproved")[:1]}
+    about = (name for kind in MARKS for name in marked(item, kind))
+    return {*about, *marked(item, "unproved")[:1]}
 
 
 @dataclass
@@ -228,6 +294,8 @@ class _Ledger:
     reasons: dict[str, str] = field(default_factory=dict)
     deselected: int = 0
     reported: set[str] = field(default_factory=set)
+    answers: Answers = field(default_factory=lambda: Answers())
+    verdicts: list[against.Verdict] = field(default_factory=list)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self.deselected += len(items)
@@ -242,6 +310,7 @@ class _Ledger:
         shown = dict(report.user_properties).get(PROPERTY)
         if report.when != "call" or not isinstance(shown, dict):
             return
+        self.answers.pytest_runtest_logreport(report)
         if shown["unproved"]:
             name, reason = shown["unproved"]
             self.reasons[name] = reason
@@ -268,11 +337,22 @@ class _Ledger:
             before = json.loads(path.read_text("utf-8")) if self.partial and path.is_file() else {}
             whole = json.dumps(self._status(before.get("equations", {})), indent=1).encode()
             write(path, lambda file: file.write(whole))
-        good = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if good and self._missing():
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        foreign, shown = self.config.stash[SUBSTITUTES], self.config.pluginmanager.has_plugin("terminalreporter")
+        self.verdicts = against.judge({name: each.function for name, each in foreign.items()}, name_slip=shown)
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            judged = {verdict.name for verdict in self.verdicts if verdict.examples} | self.answers.asked.keys()
+            bad = [verdict for verdict in self.verdicts if not verdict.good or verdict.name not in judged]
+            if bad or self._missing():
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            elif foreign:
+                session.exitstatus = pytest.ExitCode.OK  # comparing is enough where no check calls a function
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.config.stash[SUBSTITUTES]:
+            terminalreporter.section(f"against {self.config.getoption('against')}")
+            for verdict in self.verdicts:
+                terminalreporter.write_line(f"{verdict}\n  {in_checks(self.answers.asked.get(verdict.name, {}))}")
+            return
         picked = self.config.getoption("equation")
         if not self.tests and not self.proved and not picked:
             return
@@ -315,6 +395,8 @@ class _Ledger:
         option, config = self.config.option, self.config
         if option.equation:
             return "--equation picks"
+        if option.against:
+            return "--against replaces"
         chosen = {
             "-k": option.keyword,
             "-m": option.markexpr,
@@ -372,6 +454,46 @@ class _Ledger:
             "residual": _largest(test["residual"] for test in every),
         }
         return {"equations": rows, "summary": summary, "partial": self.partial}
+
+
+QUICKLY = [*("--assert=plain", "-p", "no:terminal"), *("-p", "no:xdist", "-p", "no:unraisableexception")]
+"""Options of pytest for runs that only collect answers."""
+
+
+def in_words(test: str) -> str:
+    """The name of a test as words: "the posterior is bayes rule"."""
+    return test.rpartition("::")[2].partition("[")[0].removeprefix("test_").replace("_", " ")
+
+
+def in_checks(asked: dict[str, list[str]]) -> str:
+    """How a function of `--against` did in the checks that called it."""
+    count = sum(map(len, asked.values()))
+    if not count:
+        return "No check of the book calls it with plain numbers."
+    failed = [*dict.fromkeys(asked.get("failed", ()))]
+    words = f"{count} check{'s' * (count > 1)} of the book called it"
+    return f"{words}; it failed: {'; '.join(failed)}." if failed else f"{words}, and it passed."
+
+
+@dataclass
+class Answers:
+    """A plugin that only collects how the functions of `--against` did in the checks that called them."""
+
+    asked: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a test that called one of them."""
+        shown = dict(report.user_properties).get(PROPERTY)
+        for name in shown["asked"] if report.when == "call" and isinstance(shown, dict) else ():
+            self.asked.setdefault(name, {}).setdefault(report.outcome, []).append(in_words(report.nodeid))
+
+    @property
+    def failed(self) -> list[str]:
+        """The functions that a check failed."""
+        return [name for name, by_outcome in self.asked.items() if by_outcome.get("failed")]
+
+    def __str__(self) -> str:
+        return "\n".join(against.wrapped(f"{name}: {in_checks(of)}") for name, of in self.asked.items())
 
 
 @dataclass

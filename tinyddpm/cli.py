@@ -1,4 +1,4 @@
-"""The command line: `tinyddpm train | sample | judge | check | equations | cite`.
+"""The command line: `tinyddpm train | sample | judge | check | mutants | equations | cite`.
 
 Nothing here imports PyTorch before it is needed, so that help comes at once.
 """
@@ -90,7 +90,31 @@ class Judge:
 
 @dataclass(frozen=True)
 class Check:
-    """Run the book's checks with pytest; all further arguments are passed on to it, such as -k, or --equation posterior.mean."""
+    """Check functions of your own, or the book itself.
+
+    `tinyddpm check PATH` judges the functions of a file, a folder or a module that are called like equations: a function
+    `mean` in `posterior.py` is judged as posterior.mean. The exit code is 0 if all pass, 1 if one fails, 2 if nothing can
+    be loaded. `tinyddpm check --library NAME` asks a library that is installed, such as diffusers, what holds in it.
+    Without these, pytest runs the checks of the book; all arguments are then passed on to it, such as -k, or
+    --equation posterior.mean.
+    """
+
+
+@dataclass(frozen=True)
+class Mutants:
+    """Plant every single slip in the body of every equation, and see the checks of the equation fail.
+
+    The exit code is 1 if a mutant survives: no check fails, and it is not shown to be the same function.
+    """
+
+    names: Positional[tuple[str, ...]] = ()
+    """names of equations, such as posterior.mean; if not given, all"""
+    changed: bool = False
+    """only equations whose code or slips are not those of the report"""
+    workers: int = 1
+    """how many processes work in parallel"""
+    report: Path | None = None
+    """file for the report; what it says of other equations is kept. If not given, docs/assets/mutants.json where there is such a folder"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,7 @@ Command: TypeAlias = (
     | Annotated[Sample, subcommand("sample")]
     | Annotated[Judge, subcommand("judge")]
     | Annotated[Check, subcommand("check")]
+    | Annotated[Mutants, subcommand("mutants")]
     | Annotated[Equations, subcommand("equations")]
     | Annotated[Cite, subcommand("cite")]
 )
@@ -140,7 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case Judge():
                 judge(command)
             case Check():
-                return check(rest)
+                if rest and rest[0].partition("=")[0] == "--library":
+                    return check_library("=".join(rest).split("=", 1)[-1])
+                own = len(rest) == 1 and not rest[0].startswith("-") and "::" not in rest[0]
+                return check_others(rest[0]) if own else check(rest)
+            case Mutants():
+                return mutants(command)
             case Equations():
                 list_equations()
             case Cite():
@@ -255,20 +285,85 @@ def judge(command: Judge) -> None:
     judge.judge(command.run, command.n, command.seed, command.best, command.device, _print, **options)
 
 
-def check(arguments: list[str]) -> int:
-    """Run pytest on the tests: those in the wheel, or those beside the package in a checkout."""
-    if find_spec("pytest") is None or find_spec("hypothesis") is None:
-        raise ValueError('check needs pytest and its helpers: pip install "tinyddpm[test]"')
-    here = Path(__file__).resolve().parent
-    tests = next((path for path in (here / "tests", here.parent / "tests") if path.is_dir()), None)
-    if tests is None:
-        raise ValueError(f"check found no tests, neither in {here} nor beside it")
-    import pytest
+def check_others(path: str) -> int:
+    """Judge the functions of a file, a folder or a module; gives 0 if all pass, 1 if one fails, 2 if none can be loaded."""
+    from . import against
 
-    # The settings and the conftest.py of a project around the package are not for these tests.
-    alone = ["-c", os.devnull, f"--rootdir={tests.parent}", f"--confcutdir={tests}", "-W", "error::RuntimeWarning"]
-    options = ["-p", "tinyddpm.checker", "-p", "no:cacheprovider"]
-    return int(pytest.main([str(tests), *alone, *options, *arguments]))
+    loaded = against.load(path)
+    verdicts = []
+    for name, function in loaded.functions.items():
+        verdicts.append(against.compare(name, function))
+        _print(verdicts[-1])
+    if loaded.others:
+        print(f"not named like an equation, left aside: {', '.join(loaded.others)}")
+    failed = not all(verdict.good for verdict in verdicts)
+    if any(verdict.outcome != "is not attempted" for verdict in verdicts):
+        failed |= _in_the_checks(path)
+    return int(failed)
+
+
+def _in_the_checks(path: str) -> bool:
+    """Say how functions do in the checks of the book; gives whether one fails."""
+    if not _can_check():
+        print(NEEDS)
+        return False
+    from . import checker
+
+    answers = checker.Answers()
+    code = checker.run(["--against", path, *checker.QUICKLY], [answers])
+    if code not in (0, 1):
+        raise RuntimeError(f"the checks of the book could not be run: pytest ended with {code}")
+    _print(answers)
+    return bool(answers.failed)
+
+
+def check_library(name: str) -> int:
+    """Say what holds in another library; gives 1 if something is wrong there, else 0."""
+    from .exercises import conformance
+
+    return conformance.check(name)
+
+
+def check(arguments: list[str]) -> int:
+    """Run pytest on the tests of the book."""
+    if not _can_check():
+        raise ValueError(NEEDS)
+    from . import checker
+
+    return checker.run(arguments)
+
+
+def _can_check() -> bool:
+    return find_spec("pytest") is not None and find_spec("hypothesis") is not None
+
+
+NEEDS = 'check needs pytest and its helpers: pip install "tinyddpm[test]"'
+
+
+def mutants(command: Mutants) -> int:
+    """Run the checks against mutants; gives 1 if one survives."""
+    check_lowest(command, workers=1)
+    if not _can_check():
+        raise ValueError(NEEDS)
+    if command.changed and command.names:
+        raise ValueError(f"changed must be left out where names are given, got {' '.join(command.names)}")
+    from . import mutants
+
+    report = command.report or (mutants.REPORT if mutants.REPORT.parent.is_dir() else None)
+    names = mutants.changed(report or mutants.REPORT) if command.changed else command.names
+    if command.changed and not names:
+        print("no equation has changed since the report")
+        return 0
+    scores = mutants.run(names, command.workers)
+    if report is not None:
+        mutants.save(scores, report)
+    caught, survivors = (sum(of) for of in zip(*((s.killed, len(s.survivors)) for s in scores.values()), strict=True))
+    same, why = (sum(of) for of in zip(*((len(s.proved), len(s.explained)) for s in scores.values()), strict=True))
+    print(
+        f"{len(scores)} equations: {caught + survivors + same + why} mutants, {caught} caught, "
+        f"{same} proved the same function, {why} the same for a reason, {survivors} survive"
+    )
+    return int(survivors > 0)
 
 
 def list_equations() -> None:
