@@ -84,7 +84,7 @@ def assert_the_schedule_is(schedule, exact):
 @pytest.mark.parametrize("T", [1, 2, 7, 100, 1000, 4000])
 @pytest.mark.parametrize("name", sorted(forward.SCHEDULES))
 def test_schedules_at_fifty_digits(name, T):
-    schedule, exact = forward.schedule(name, T), exact_steps(exact_betas(name, T))
+    schedule, exact = getattr(forward, name)(T), exact_steps(exact_betas(name, T))
     assert_the_schedule_is(schedule, exact)
     assert_equal(forward.alpha_bar(schedule.beta), floats(exact)[2])
 

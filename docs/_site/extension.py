@@ -25,7 +25,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from tinyddpm import bibliography, door, equations
+from tinyddpm import bibliography, door, equations, mutants
 from tinyddpm.equation import Equation, find, listing
 from tinyddpm.letters import FIELDS, KINDS, LETTERS, PAPERS, Letter
 
@@ -47,7 +47,8 @@ class Book(Extension):
     def __init__(self, report: Path, chapters: set[str], source: str = "") -> None:
         super().__init__()
         equations()
-        self.report, self.chapters, self.source = Report(report), chapters, source
+        planted = report.parent / mutants.REPORT
+        self.report, self.chapters, self.source = Report(report, planted), chapters, source
         self.shown: dict[str, int] = {}
         self.page = ""  # the page being read, as the hook names it
 

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tinyddpm import mutants
+
 
 class Report:
-    """The report of `pytest --equation-report=FILE`; empty when there is no such file."""
+    """The report of `pytest --equation-report=FILE`; empty when there is no such file. And that of `tinyddpm mutants`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, planted: Path) -> None:
+        self.mutants = mutants.load(planted)
         self.rows: dict[str, Any] = json.loads(path.read_text("utf-8"))["equations"] if path.is_file() else {}
 
     def status(self, name: str) -> str:
@@ -31,6 +34,8 @@ class Report:
         parts = [f"{checks} check{'' if checks == 1 else 's'}", f"{row['examples']:,} examples"]
         if row["residual"] is not None:
             parts.append(f"largest residual {row['residual']:.0e}")
+        if name in self.mutants and self.mutants[name].mutants:
+            parts.append(f"{self.mutants[name].caught} mutants caught")
         said = {"proved": "proved equal to its code; ", "checked": ""}.get(row["status"], f"{row['status']}; ")
         reason = f"; not proved, since {row['unproved_reason']}" if row.get("unproved_reason") else ""
         return said + ", ".join(parts) + reason
