@@ -1,0 +1,1 @@
+"""Other people's code under the book's checks: published bugs, printed mistakes, other libraries."""
