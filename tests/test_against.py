@@ -1,5 +1,6 @@
 """Somebody else's functions in the place of the book's: which are refused, which are not, and what is said."""
 
+import os
 import re
 import subprocess
 import sys
@@ -234,18 +235,26 @@ def test_check_says_all_of_it_and_ends_with_1(tmp_path, capsys, monkeypatch):
     )
     asked = []
 
-    def run(arguments, plugins):
+    def quickly(arguments, plugin):
         asked.append(arguments)
-        plugins[0].asked = {"posterior.variance": {"failed": ["completing the square"], "passed": ["another"]}}
+        plugin.asked = {"posterior.variance": {"failed": ["completing the square"], "passed": ["another"]}}
         return 1
 
-    monkeypatch.setattr(checker, "run", run)
+    monkeypatch.setattr(checker, "quickly", quickly)
     assert cli.main(["check", str(file)]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "posterior.variance (2.6) fails" in said and "posterior.mean (2.7) is not attempted" in said
     assert "not named like an equation, left aside: helper" in said
     assert "2 checks of the book called it; it failed: completing the square." in said
-    assert asked == [["--against", str(file), *checker.QUICKLY]]
+    assert asked == [["--against", str(file)]]
+
+
+def test_options_of_pytest_from_outside_do_not_count(monkeypatch):
+    seen = []
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--equation-report=report.json")
+    monkeypatch.setattr(checker.pytest, "main", lambda *_, **__: seen.append(os.environ.get("PYTEST_ADDOPTS")) or 0)
+    assert checker.quickly([], object()) == 0 and seen == [None]
+    assert os.environ["PYTEST_ADDOPTS"] == "--equation-report=report.json"
 
 
 PAGE = Path(__file__).parent.parent / "docs" / "check.md"

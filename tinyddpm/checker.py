@@ -456,6 +456,13 @@ class _Ledger:
         return {"equations": rows, "summary": summary, "partial": self.partial}
 
 
+def quickly(arguments: Sequence[str], plugin: object) -> int:
+    """The same for a plugin that only collects answers: nothing is printed, and options from outside do not count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_ADDOPTS", raising=False)
+        return run([*arguments, *QUICKLY], [plugin])
+
+
 QUICKLY = [*("--assert=plain", "-p", "no:terminal"), *("-p", "no:xdist", "-p", "no:unraisableexception")]
 """Options of pytest for runs that only collect answers."""
 

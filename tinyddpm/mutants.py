@@ -198,7 +198,7 @@ def run(names: Sequence[str], workers: int = 1) -> dict[str, Score]:
 def _here(names: Sequence[str]) -> dict[str, Score]:
     mutation = Mutation(names)
     options = [option for name in names for option in ("--equation", name)]
-    code = checker.run([*options, *checker.QUICKLY], [mutation])
+    code = checker.quickly(options, mutation)
     if mutation.scores.keys() != {*names}:
         raise RuntimeError(f"the checks could not be run: pytest ended with {code}")
     return mutation.scores
