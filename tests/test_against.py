@@ -66,6 +66,19 @@ def test_the_counter_example_is_the_simplest_in_plain_numbers():
     assert "Traceback" not in said and said.endswith("without the square root of alpha.")
 
 
+def test_right_code_whose_terms_cancel_at_t_1_passes():
+    def variance(step):
+        return step.beta - step.beta**2 * step.alpha_bar_prev / step.noise_var
+
+    def mean(x_t, x_0, step):
+        noise = x_t - np.sqrt(step.alpha_bar) * x_0
+        return (x_t - step.beta / (1 - step.alpha_bar) * noise) / np.sqrt(step.alpha)
+
+    for name, function in {"posterior.variance": variance, "posterior.mean": mean}.items():
+        assert against.compare(name, function).outcome == "passes"
+        assert against.compare(name, lambda f=function, **given: f(**given) + 1e-12).outcome == "fails"
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [

@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from html import escape
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +48,9 @@ MAPPING = "EQUATIONS"
 
 DIGITS, LAST = 1e-10, 1e-13
 """The relative difference that is allowed in any case, and by how much inputs are changed to measure what else is."""
+
+ROUNDED = 1e-15
+"""What may come out where the book's result is 0: a difference of two equal numbers, such as at t = 1."""
 
 SHARE = 0.1
 """The part of that change that is allowed: some fifty of the last digits of a float64."""
@@ -276,7 +280,7 @@ def result_of(known: Equation, function: Function, given: Mapping[str, Any]) -> 
     try:
         with limited(), redirect_stdout(StringIO()), np.errstate(all="ignore"):
             result = call(known, copies, function)
-    except NotImplementedError:
+    except (NotImplementedError, NotPossible):
         raise
     except (Exception, SystemExit) as problem:
         file = inspect.unwrap(function).__code__.co_filename if hasattr(function, "__code__") else ""
@@ -331,7 +335,7 @@ def parts(result: Any) -> list[np.ndarray]:
     raise NotComparable(type(result).__name__)
 
 
-def _their_parts(result: Any, expected: Any) -> list[np.ndarray]:
+def their_parts(result: Any, expected: Any) -> list[np.ndarray]:
     """A foreign result as arrays, of the kinds and shapes that the book's has.
 
     Raises:
@@ -345,7 +349,7 @@ def _their_parts(result: Any, expected: Any) -> list[np.ndarray]:
             raise NotPossible(f"gives {_kind(result)}; {len(expected)} values are asked for")
         if len(result) != len(expected):
             raise NotPossible(f"gives {len(result)} values; {len(expected)} are asked for")
-        return [part for one, two in zip(result, expected, strict=True) for part in _their_parts(one, two)]
+        return [part for one, two in zip(result, expected, strict=True) for part in their_parts(one, two)]
     if isinstance(result, list | tuple):
         raise NotPossible(f"gives {_kind(result)}; {'a number' if not wanted[0].shape else 'an array'} is asked for")
     try:
@@ -375,7 +379,7 @@ def allowances(known: Equation, given: Mapping[str, Any], expected: list[np.ndar
 
     It is infinite where the book's own result is lost then, such as an angle between two parallel vectors.
     """
-    allowed = [DIGITS * abs(each) + 1e-300 for each in expected]
+    allowed = [DIGITS * abs(each) + np.where(each == 0, ROUNDED, 1e-300) for each in expected]
     function = door.bare(known.function)
     for changed in _changed(given):
         try:
@@ -396,9 +400,8 @@ def _changed(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, value in given.items():
         if isinstance(value, Step):
             for place, of_step in enumerate(value):
-                inside = (of_step > 0) & (of_step < 1)
                 fields = [*value]
-                fields[place] = of_step + LAST * (1 if inside is True else inside if inside is not False else 0)
+                fields[place] = of_step + LAST * (2.0 * (of_step < 1) - 1)  # 1 downwards, so that it stays in [0, 1]
                 yield {**given, name: Step._make(fields)}
         elif isinstance(value, float) or (hasattr(value, "dtype") and "float" in str(value.dtype)):
             yield {**given, name: value * (1 + LAST)}
@@ -417,7 +420,7 @@ class Difference:
     """which of several results differs, counted from 1"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What is so of one foreign function."""
 
@@ -435,8 +438,8 @@ class Verdict:
         return self.outcome != "fails"
 
     def __str__(self) -> str:
-        known = find(self.name)
-        lines = [f"{self.name} ({known.number}) {self.outcome}" + (f": {self.reason}" if self.reason else "")]
+        number = f" ({registry[self.name].number})" if self.name in registry else ""
+        lines = [f"{self.name}{number} {self.outcome}" + (f": {self.reason}" if self.reason else "")]
         if self.difference is not None:
             shown = self.difference
             lines += [f"  {line}" for line in _described(shown.given)]
@@ -447,6 +450,22 @@ class Verdict:
         if self.slip:
             lines.append(f"  It equals the book's {self.slip}.")
         return wrapped("\n".join(lines))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same as a small table, for notebooks."""
+        head, *lines = re.sub(r"\n {4,}", " ", str(self)).splitlines()
+        pairs = (re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines)
+        rows = "".join(
+            f"<tr><th>{escape(pair[0])}</th><td>{escape(pair[1])}</td></tr>"
+            if len(pair) == 2
+            else f'<tr><td colspan="2">{escape(pair[0])}</td></tr>'
+            for pair in pairs
+        )
+        colour = {"passes": "green", "fails": "firebrick"}.get(self.outcome, "inherit")
+        title = f'<tr><td colspan="2" style="color: {colour}"><b>{escape(head)}</b></td></tr>'
+        return f'<table class="tinyddpm" style="text-align: left">{title}{rows}</table>'
 
 
 def wrapped(text: str) -> str:
@@ -486,10 +505,21 @@ def _number(value: Any) -> str:
     return text if len(text) < 80 and " at 0x" not in text else f"{_kind(value)} of the book"
 
 
-def compare(name: str, function: Function, name_slip: bool = True) -> Verdict:
-    """Compare a function with the book's own on all examples; where they differ, name the slip."""
+def compare(equation: str | Equation, function: Function, name_slip: bool = True, try_pairs: bool = True) -> Verdict:
+    """Compare a function with the book's own on all examples; where they differ, name the slip.
+
+    Args:
+        equation: its name, or an equation that is not in the registry.
+        function: what stands in its place.
+        name_slip: whether slips are looked for.
+        try_pairs: whether pairs of slips are, where no single one explains the result; that takes seconds.
+
+    Raises:
+        ValueError: when there is no equation of this name.
+    """
     equations()
-    known = find(name)
+    known = find(equation) if isinstance(equation, str) else equation
+    name = known.name
     if any(argument.name == "rng" for argument in known.arguments):
         return Verdict(name, "is not compared", reason="it draws its own noise, and may draw it in another order")
     tensors = takes_tensors(function)
@@ -504,7 +534,7 @@ def compare(name: str, function: Function, name_slip: bool = True) -> Verdict:
             if not all(np.isfinite(each).all() for each in allowed):
                 continue
             try:
-                result = _their_parts(result_of(known, theirs, given), expected)
+                result = their_parts(result_of(known, theirs, given), expected)
             except NotPossible as problem:
                 wrong = str(problem)
             tried.append((given, result, allowed))
@@ -526,7 +556,9 @@ def compare(name: str, function: Function, name_slip: bool = True) -> Verdict:
     for words, other in CONVENTIONS.get(name, ()):
         if _is(known, other, [each for each in tried if each[1] is not None]):
             return Verdict(name, "passes", len(tried), f"in another convention: {words}")
-    return Verdict(name, "fails", len(tried), difference=first, slip=named(known, tried) if name_slip else "")
+    return Verdict(
+        name, "fails", len(tried), difference=first, slip=named(known, tried, try_pairs) if name_slip else ""
+    )
 
 
 def admitted_examples(known: Equation, tensors: bool = False) -> Iterator[tuple[Example, Any]]:
@@ -573,10 +605,13 @@ def _difference(
     raise AssertionError("they agree")
 
 
-def named(known: Equation, tried: list[tuple[Example, list[np.ndarray] | None, list[np.ndarray]]]) -> str:
+def named(
+    known: Equation, tried: list[tuple[Example, list[np.ndarray] | None, list[np.ndarray]]], try_pairs: bool = True
+) -> str:
     """The slip with which the book's function gives the same as the foreign one on all examples, in words; empty if there is none."""
     usual = [each for each in tried if each[1] is not None and all(np.isfinite(part).all() for part in each[1])]
-    if len(usual) < max(2, len(tried) // 2):
+    numbers = {number for _, result, _ in usual for part in result or () for number in part.flat}
+    if len(usual) < max(2, len(tried) // 2) or len(numbers) < 2:  # a constant is no formula with a slip
         return ""
     usual.sort(key=lambda each: -sum(part.size for part in each[1] or ()))
     with np.errstate(all="ignore"):
@@ -585,7 +620,7 @@ def named(known: Equation, tried: list[tuple[Example, list[np.ndarray] | None, l
         ):  # less likely than a root left out
             if _is(known, slip.function, usual):
                 return slip.words
-        for slip in itertools.islice(pairs(known), PAIRS):
+        for slip in itertools.islice(pairs(known), PAIRS if try_pairs else 0):
             if _is(known, slip.function, usual):
                 return slip.words
     return ""

@@ -184,9 +184,11 @@ def _shape(
 ) -> tuple[int, ...]:
     said: Any = known.shapes.get(argument.name)
     said = known.shapes[said] if isinstance(said, str) else said
-    if said and lengths is not SIZES and shape == () and () in said:
+    if not said:
+        return shape
+    if lengths is not SIZES and shape == () and () in said:
         return ()
-    return shape_for(said[0], lengths) if said else shape
+    return shape_for(said[0], lengths)
 
 
 def _object(kind: str, schedule: Schedule) -> Any:
