@@ -1,4 +1,4 @@
-"""The command line: `tinyddpm train | sample | judge | check | mutants | equations | cite`.
+"""The command line: `tinyddpm train | sample | judge | check | exercises | mutants | equations | cite`.
 
 Nothing here imports PyTorch before it is needed, so that help comes at once.
 """
@@ -118,6 +118,11 @@ class Mutants:
 
 
 @dataclass(frozen=True)
+class Exercises:
+    """Exercises that the book grades: list, start CHAPTER, check, hint NAME, reset NAME; notebook and autograder for teachers."""
+
+
+@dataclass(frozen=True)
 class Equations:
     """List every equation: number, name and arguments, source."""
 
@@ -136,6 +141,7 @@ Command: TypeAlias = (
     | Annotated[Judge, subcommand("judge")]
     | Annotated[Check, subcommand("check")]
     | Annotated[Mutants, subcommand("mutants")]
+    | Annotated[Exercises, subcommand("exercises")]
     | Annotated[Equations, subcommand("equations")]
     | Annotated[Cite, subcommand("cite")]
 )
@@ -147,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest: list[str] = []
     if arguments[:1] == ["check"] and arguments[1:] not in (["-h"], ["--help"]):
         arguments, rest = ["check"], arguments[1:]
+    if arguments[:1] == ["exercises"]:
+        arguments, rest = ["exercises"], arguments[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal cannot show must not stop the command
@@ -171,6 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return check_others(rest[0]) if own else check(rest)
             case Mutants():
                 return mutants(command)
+            case Exercises():
+                from .exercises.classroom import command as classroom
+
+                return classroom.main(rest or ["list"])
             case Equations():
                 list_equations()
             case Cite():

@@ -1,0 +1,72 @@
+"""How answers are judged that are compared with no function: a number, or the numbers of a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ... import against
+from .grader import near
+
+Judge = Callable[[Callable[..., Any]], str]
+
+
+def number(compute: Callable[[], float], digits: float, words: str) -> Judge:
+    """Judges a number, which is computed only when an answer is there.
+
+    Args:
+        compute: gives the right number.
+        digits: how far an answer may be from it.
+        words: of what it is the number, as the beginning of a sentence.
+    """
+    return lambda asked: near(compute(), digits, words)(asked)
+
+
+def numbers(result: Any, count: int) -> list[float] | None:
+    """So many finite numbers, of a list, a tuple or an array of them; None if it is something else."""
+    listed = isinstance(result, list | tuple) or (isinstance(result, np.ndarray) and result.ndim == 1)
+    flat = [*result] if listed else []
+    plain = [each.item() if isinstance(each, np.generic) else each for each in flat]
+    fine = all(isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < 1e300 for each in plain)
+    return [float(each) for each in plain] if fine and len(plain) == count else None
+
+
+def figure(
+    cases: Callable[[], Iterable[tuple[str, tuple[Any, ...], Any]]], digits: float = 1e-8, over_time: bool = False
+) -> Judge:
+    """Judges the numbers of a figure: kind and shape first, then the first number that is off.
+
+    Where nothing is handed over the right number is not told: it would be the answer.
+
+    Args:
+        cases: the simplest first: what is handed over, in words and as arguments, and the right array.
+        digits: how far an answer may be off, relative to the largest number of the array.
+        over_time: whether the last axis is t = 1..T.
+    """
+
+    def judge(asked: Callable[..., Any]) -> str:
+        for words, given, expected in cases():
+            result = asked(*given)
+            try:
+                (found,), wanted = against.their_parts(result, expected), np.asarray(expected)
+            except against.NotPossible as problem:
+                return f"{f'for {words} it' if given else 'it'} {problem}"
+            slack = digits * np.abs(wanted).max()
+            off = np.argwhere(~(np.abs(found - wanted) <= slack))
+            if len(off):
+                at = tuple(int(index) for index in off[0])
+                if not given:  # the expected number would be the answer
+                    return f"{words}, {_place(at, over_time)}: {found[at]:.10g} is not it"
+                return f"for {words}, {_place(at, over_time)}:\n  expected  {wanted[at]:.10g}\n  got       {found[at]:.10g}"
+        return ""
+
+    return judge
+
+
+def _place(at: tuple[int, ...], over_time: bool) -> str:
+    """One number of an array, in words."""
+    if over_time:
+        return f"{f'row {at[0]}, ' if len(at) > 1 else ''}t = {at[-1] + 1}"
+    return f"entry {', '.join(map(str, at))} (counted from 0)" if at else "the number"
