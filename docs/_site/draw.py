@@ -51,7 +51,8 @@ def digest(source: Path) -> str:
 
     Code counts as it is parsed, so that a changed comment draws nothing again.
     """
-    finder = ModuleFinder(path=[str(ROOT), str(HERE.parent)])  # what is found there is ours
+    # What is found there is ours; but Python's own module `site` is not the folder of the built pages.
+    finder = ModuleFinder(path=[str(ROOT), str(HERE.parent)], excludes=["site"])
     finder.import_hook(f"_site.figures.{source.stem}")
     files = {Path(module.__file__).resolve() for module in finder.modules.values() if module.__file__}
     trees = [ast.dump(ast.parse(path.read_text("utf-8"))) for path in sorted({*files, Path(__file__).resolve()})]

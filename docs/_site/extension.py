@@ -3,8 +3,10 @@
 $...$, $$...$$                      formulas (pymdownx.arithmatex finds them, KaTeX sets them)
 [[eq:posterior.mean]]               alone on a line the numbered equation; inside one a link such as (2.6)
 [[code:train.unet.UNet.forward]]    alone on a line: the source of a function or class of the package
+[[answer:posterior.mean]]           alone on a line: an exercise, with a box for its answer
 ![alt](figure:forward.two_noises)   a figure; the next line, in *italics*, is its caption
-[[equations]], [[equation-graph]], [[bibliography]], [[letters]], [[step-fields]], [[papers]]     lists, alone on a line
+[[equations]], [[equation-graph]], [[bibliography]], [[letters]], [[step-fields]], [[papers]], [[exercises]]
+                                    lists, alone on a line
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from tinyddpm import bibliography, door, equations, mutants
-from tinyddpm.equation import Equation, find, listing
+from tinyddpm.equation import CHAPTERS, Equation, find, listing
+from tinyddpm.exercises.classroom import exercise, exercises
 from tinyddpm.letters import FIELDS, KINDS, LETTERS, PAPERS, Letter
 
-from . import draw, graph, maths
+from . import answers, draw, graph, maths
 from .status import Report
 
 NAME = r"\[\[eq:([\w.]+)\]\]"
+
+GITHUB, COLAB = "https://github.com/", "https://colab.research.google.com/github/"
 
 
 class Book(Extension):
@@ -50,12 +55,14 @@ class Book(Extension):
         planted = report.parent / mutants.REPORT
         self.report, self.chapters, self.source = Report(report, planted), chapters, source
         self.shown: dict[str, int] = {}
+        self.boxes: set[str] = set()
         self.page = ""  # the page being read, as the hook names it
 
     def extendMarkdown(self, md: Markdown) -> None:
         for block in (
             EquationBlock,
             CodeBlock,
+            AnswerBlock,
             FigureBlock,
             ListBlock,
         ):  # below indented code, above whatever else reads a line
@@ -169,6 +176,27 @@ class CodeBlock(_Alone):
         self.stash(parent, highlight(listing(shown), PythonLexer(), setting))
 
 
+class AnswerBlock(_Alone):
+    """An exercise whose answer is typed into the page."""
+
+    pattern = re.compile(r"\[\[answer:([\w.]+)\]\]")
+
+    def make(self, parent: etree.Element, *found: str) -> None:
+        each = exercise(found[0])
+        self.book.boxes.add(each.name)
+        block = etree.SubElement(
+            parent, "div", {"class": "answer", "id": f"answer-{each.name}", "data-answer": each.name}
+        )
+        etree.SubElement(etree.SubElement(block, "p", {"class": "answer-title"}), "strong").text = each.title
+        for paragraph in each.statement.strip().split("\n\n"):
+            etree.SubElement(block, "p").text = paragraph
+        if each.start:
+            setting = HtmlFormatter(cssclass="language-python highlight", wrapcode=True)
+            code = f"def {each.function}({each.arguments}):\n{each.start.rstrip()}\n"
+            self.stash(block, highlight(code, PythonLexer(), setting))
+        self.stash(block, answers.html(each))
+
+
 class EquationLink(InlineProcessor):
     """An equation inside a line: its number, with a link to it."""
 
@@ -203,7 +231,7 @@ class FigureBlock(_Alone):
 class ListBlock(_Alone):
     """The lists: of all equations, of what follows from what, of the works cited, and of the letters."""
 
-    names = ("equations", "equation-graph", "bibliography", "letters", "step-fields", "papers")
+    names = ("equations", "equation-graph", "bibliography", "letters", "step-fields", "papers", "exercises")
     pattern = re.compile(rf"\[\[({'|'.join(names)})\]\]")
 
     def make(self, parent: etree.Element, *found: str) -> None:
@@ -256,6 +284,31 @@ class ListBlock(_Alone):
             self.stash(etree.SubElement(row, "td"), maths.render(claim(known), False))
             etree.SubElement(row, "td").text = sources(known, "")
             etree.SubElement(row, "td", {"class": f"status status-{status.replace(' ', '-')}"}).text = status
+
+    def exercises(self, parent: etree.Element) -> None:
+        """All exercises, a table for each chapter; each has an address of its name."""
+        for chapter, group in groupby(exercises(), lambda each: each.chapter):
+            chosen = [*group]
+            etree.SubElement(parent, "h2", {"id": chapter}).text = f"{CHAPTERS.index(chapter) + 1} {chapter}"
+            hours = f"{sum(each.minutes for each in chosen) / 60:.1f}"
+            lead = etree.SubElement(parent, "p")
+            lead.text = f"{len(chosen)} exercises, {hours} hours. `tinyddpm exercises start {chapter}`"
+            if self.book.source.startswith(GITHUB):  # a service that opens notebooks of public repositories
+                notebook = self.book.source.format(path=f"notebooks/{chapter}.ipynb", line=1).partition("#")[0]
+                lead.text += f", or [the notebook in Colab]({notebook.replace(GITHUB, COLAB)})"
+            box = etree.SubElement(parent, "div", {"class": "equation-table"})
+            table = etree.SubElement(box, "table", {"class": "equations"})
+            head = etree.SubElement(etree.SubElement(table, "thead"), "tr")
+            for title in ("exercise", "what is asked", "kind", "minutes", "needs"):
+                etree.SubElement(head, "th").text = title
+            body = etree.SubElement(table, "tbody")
+            for each in chosen:
+                row = etree.SubElement(body, "tr", {"id": each.name})
+                needs = (f"[`{name}`](#{name})" for name in each.needs)
+                libraries = (name for name in each.allowed if name != "tinyddpm")
+                cells = (f"`{each.name}`", each.title, each.kind, str(each.minutes), ", ".join([*needs, *libraries]))
+                for text in cells:
+                    etree.SubElement(row, "td").text = text
 
     def equation_graph(self, parent: etree.Element) -> None:
         """The links in the drawing are for the page `equations.md`, one folder below the others."""

@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
-from _site import maths  # noqa: E402
+from _site import answers, maths  # noqa: E402
 from _site.extension import Book  # noqa: E402
 from tinyddpm.equation import CHAPTERS  # noqa: E402
 
@@ -52,7 +52,9 @@ def on_post_page(output: str, **_: Any) -> str:
     )
 
 
-def on_post_build(**_: Any) -> None:
+def on_post_build(config: Any, **_: Any) -> None:
+    for name in sorted(_book.boxes):
+        answers.write(name, Path(config.site_dir))
     for words in _book.missing():
         log.warning(words)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -66,3 +67,10 @@ def render(tex: str, display: bool) -> str:
     if not display:
         return f"<var data-search-exclude>{answer['html']}</var>"
     return f'<div class="formula" tabindex="0" role="group" aria-label="Formula" data-search-exclude>{answer["html"]}</div>'
+
+
+def mathml(tex: str) -> str:
+    """What a formula is in MathML, without the element around it: the boxes of the exercises put it into formulas."""
+    found = re.search(r"<semantics>(.*?)<annotation", render(tex, False), re.DOTALL)
+    assert found
+    return found[1]

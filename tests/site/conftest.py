@@ -48,3 +48,24 @@ def browser():
         started = playwright.chromium.launch(executable_path=chromium, args=quiet)
         yield started
         started.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """An empty page that notes whatever goes wrong on it."""
+    context = browser.new_context()
+    opened = context.new_page()
+    opened.wrong = []
+
+    def only_here(route):
+        if route.request.url.startswith((address, "data:", "blob:")):
+            route.continue_()
+        else:
+            opened.wrong.append(f"asked for {route.request.url}")
+            route.abort()
+
+    context.route("**/*", only_here)
+    opened.on("pageerror", lambda error: opened.wrong.append(f"error: {error}"))
+    opened.on("response", lambda r: opened.wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    yield opened
+    context.close()

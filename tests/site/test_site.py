@@ -13,27 +13,6 @@ DOCS = SITE.parent / "docs"
 PAGES = ["", *sorted(f"{page.stem}/" for page in DOCS.glob("*.md") if page.stem != "index")]
 
 
-@pytest.fixture
-def page(browser, address):
-    """An empty page that notes whatever goes wrong on it."""
-    context = browser.new_context()
-    opened = context.new_page()
-    opened.wrong = []
-
-    def only_here(route):
-        if route.request.url.startswith((address, "data:", "blob:")):
-            route.continue_()
-        else:
-            opened.wrong.append(f"asked for {route.request.url}")
-            route.abort()
-
-    context.route("**/*", only_here)
-    opened.on("pageerror", lambda error: opened.wrong.append(f"error: {error}"))
-    opened.on("response", lambda r: opened.wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    yield opened
-    context.close()
-
-
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_loads_alone_and_its_formulas_are_set(page, address, path):
     page.goto(address + path, wait_until="load")
