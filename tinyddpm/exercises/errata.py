@@ -57,11 +57,10 @@ class Formula(NamedTuple):
         shown = wrong.difference
         at = "; ".join(filter(None, [shown.given.where, ", ".join(_arguments(shown.given))]))
         where = f" at {at}" if at else ""
-        place = shown.expected.partition(",")[2] and ", " + shown.expected.partition(", ")[2]
         return (
             f"`{self.equation}`, [[eq:{self.equation}]]{where}",
-            shown.wrong or _short(shown.got + place),
-            _short(shown.expected),
+            shown.wrong or _short(shown.got, shown.part),
+            _short(shown.expected, shown.part),
         )
 
 
@@ -147,10 +146,9 @@ def in_digits(value: float, digits: str) -> str:
     return rf"${mantissa}\cdot10^{{{int(power)}}}$" if exponent else text.replace("inf", r"$\infty$")
 
 
-def _short(value: str) -> str:
+def _short(value: str, part: int | None) -> str:
     """A result of the judge with fewer digits; of a Gaussian, say whether its mean or its variance differs."""
-    number, _, place = value.partition(", in value ")
-    of = {"1 of 2": "mean ", "2 of 2": "variance "}.get(place, "")
+    number, of = value.partition(", value ")[0], "" if part is None else ("mean ", "variance ")[part - 1]
     try:
         return of + in_digits(float(number), ".4g")
     except ValueError:
@@ -199,7 +197,7 @@ def differential_entropy(classes: Mixture, step: Step, points: int) -> float:
 
 
 @erratum("000", "ELBO of DDPM")
-def elbo_is_minus_thesum_dims() -> Decision:
+def elbo_is_minus_the_sum() -> Decision:
     r"""The ELBO is minus the sum of the terms of the loss.
 
     **Printed.** The ELBO of DDPM is the sum of its terms, $\mathrm{ELBO} = L_0 + L_1 + \dots + L_T$.
