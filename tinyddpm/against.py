@@ -39,7 +39,7 @@ from .equation import WIDTH, Equation, find, registry
 from .examples import Example, call, examples
 from .forward import Gaussian, Schedule
 from .letters import Step
-from .slips import pairs, slips
+from .slips import likeliest_first, pairs
 
 Function = Callable[..., Any]
 
@@ -48,9 +48,6 @@ MAPPING = "EQUATIONS"
 
 DIGITS, LAST = 1e-10, 1e-13
 """The relative difference that is allowed in any case, and by how much inputs are changed to measure what else is."""
-
-ROUNDED = 1e-15
-"""What may come out where the book's result is 0: a difference of two equal numbers, such as at t = 1."""
 
 SHARE = 0.1
 """The part of that change that is allowed: some fifty of the last digits of a float64."""
@@ -107,7 +104,7 @@ def load(path: str | Path) -> Loaded:
     equations()
     place, found = Path(path), Loaded()
     if place.is_dir():
-        files = [file for file in sorted(place.glob("*.py")) if _chapter(file.stem)]
+        files = [file for file in sorted(place.glob("*.py")) if file.stem in _chapters()]
         if not files:
             raise CannotLoad(f"{str(path)!r} has no file that is called like a chapter: {', '.join(_chapters())}")
         for file in files:
@@ -129,11 +126,8 @@ def load(path: str | Path) -> Loaded:
 
 
 def _chapters() -> list[str]:
-    return list(dict.fromkeys(known.chapter for known in equations()))
-
-
-def _chapter(name: str) -> bool:
-    return name in _chapters()
+    """The chapters and the running example, as the names of equations begin."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in registry))
 
 
 def _imported(file: Path) -> ModuleType:
@@ -194,7 +188,7 @@ def _take(module: ModuleType, stem: str, found: Loaded) -> None:
 
 def _meant(name: str, stem: str) -> str | None:
     """The equation that a function in a file is meant to be."""
-    if _chapter(stem):
+    if stem in _chapters():
         return f"{stem}.{name}" if f"{stem}.{name}" in registry else None
     # Methods have to be named by `EQUATIONS`. Of functions no two in the book have the same last name: a test holds that.
     functions = {known: known.rpartition(".")[2] for known in registry if known.count(".") == 1}
@@ -379,7 +373,7 @@ def allowances(known: Equation, given: Mapping[str, Any], expected: list[np.ndar
 
     It is infinite where the book's own result is lost then, such as an angle between two parallel vectors.
     """
-    allowed = [DIGITS * abs(each) + np.where(each == 0, ROUNDED, 1e-300) for each in expected]
+    allowed = [DIGITS * abs(each) + 1e-300 for each in expected]
     function = door.bare(known.function)
     for changed in _changed(given):
         try:
@@ -615,9 +609,7 @@ def named(
         return ""
     usual.sort(key=lambda each: -sum(part.size for part in each[1] or ()))
     with np.errstate(all="ignore"):
-        for slip in sorted(
-            slips(known), key=lambda slip: "the square of" in slip.words
-        ):  # less likely than a root left out
+        for slip in likeliest_first(known):
             if _is(known, slip.function, usual):
                 return slip.words
         for slip in itertools.islice(pairs(known), PAIRS if try_pairs else 0):

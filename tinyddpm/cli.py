@@ -369,11 +369,13 @@ def mutants(command: Mutants) -> int:
     scores = mutants.run(names, command.workers)
     if report is not None:
         mutants.save(scores, report)
-    caught, survivors = (sum(of) for of in zip(*((s.killed, len(s.survivors)) for s in scores.values()), strict=True))
-    same, why = (sum(of) for of in zip(*((len(s.proved), len(s.explained)) for s in scores.values()), strict=True))
+    every = scores.values()
+    survivors = sum(len(score.survivors) for score in every)
     print(
-        f"{len(scores)} equations: {caught + survivors + same + why} mutants, {caught} caught, "
-        f"{same} proved the same function, {why} the same for a reason, {survivors} survive"
+        f"{len(scores)} equations: {sum(score.mutants for score in every)} mutants, "
+        f"{sum(score.killed for score in every)} caught, "
+        f"{sum(len(score.proved) for score in every)} proved the same function, "
+        f"{sum(len(score.explained) for score in every)} the same for a reason, {survivors} survive"
     )
     return int(survivors > 0)
 

@@ -323,7 +323,7 @@ def replacing(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
 
 def _is_test(frame: Any) -> bool:
     """Whether this code is of a file of tests."""
-    return "test_" in str(frame.f_globals.get("__name__", "")).rpartition(".")[2][:5]
+    return str(frame.f_globals.get("__name__", "")).rpartition(".")[2].startswith("test_")
 
 
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -115,7 +115,8 @@ class Mutation:
         """The checks, once as they are and then with every mutant."""
         for name in self.names:
             items = [item for item in session.items if name in checker.marked(item, "checks")]
-            known, score, started = find(name), Score(code=identity(find(name))), time.monotonic()
+            known, started = find(name), time.monotonic()
+            score = Score(code=identity(known))
             durations = {}
             for item in items:
                 begun = time.monotonic()
@@ -169,13 +170,8 @@ def same(known: Equation, slip: Slip) -> bool:
     """Whether SymPy proves that a mutant is the same function."""
     from . import prover
 
-    parameters = inspect.signature(known.function).parameters
     try:
-        given = {
-            argument.name: prover.symbols(argument)[0]
-            for argument in known.arguments
-            if parameters[argument.name].default is inspect.Parameter.empty or argument.name == "weight"
-        }
+        given, _ = prover.arguments(known)
         with limited(PROOF):
             ours, theirs = known.function(**given), slip.function(**given)
             pairs = zip(*(each if isinstance(each, tuple) else (each,) for each in (ours, theirs)), strict=True)

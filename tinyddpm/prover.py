@@ -150,14 +150,24 @@ def _named(latex: str, value: Expression) -> tuple[str, Expression]:
     return (latex[:-2], sympy.sqrt(value)) if plain else (latex, value)
 
 
-def evaluate(known: Equation) -> tuple[Any, dict[str, Expression]]:
-    """The function on symbols, and the letters of its formula."""
+def arguments(known: Equation) -> tuple[dict[str, Any], dict[str, Expression]]:
+    """The arguments of an equation on symbols, and the letters of its formula.
+
+    Raises:
+        NotAlgebra: when one of them is no number.
+    """
     parameters = inspect.signature(known.function).parameters
-    given, letters = {}, dict(LETTERS)
+    given, letters = dict[str, Any](), dict(LETTERS)
     for argument in known.arguments:
         if parameters[argument.name].default is inspect.Parameter.empty or argument.name == "weight":
             given[argument.name], more = symbols(argument)
             letters |= more
+    return given, letters
+
+
+def evaluate(known: Equation) -> tuple[Any, dict[str, Expression]]:
+    """The function on symbols, and the letters of its formula."""
+    given, letters = arguments(known)
     try:
         return known.function(**given), letters
     except (TypeError, AttributeError, ValueError) as problem:

@@ -197,6 +197,11 @@ def slips(known: Equation, own: bool = False) -> Iterator[Slip]:
             yield made
 
 
+def likeliest_first(known: Equation) -> list[Slip]:
+    """All slips of an equation; that a root is left out is likelier than that something is squared."""
+    return sorted(slips(known), key=lambda slip: "the square of" in slip.words)
+
+
 def pairs(known: Equation) -> Iterator[Slip]:
     """The equation with every two slips that are in different places."""
     program = Program(known)

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from .. import against, train
+from ..arrays import sum_dims
 from ..equation import find
 from ..files import write
 from ..tables import recorded
@@ -347,7 +348,7 @@ def root_of_a_logarithm(x_t, x_0, z, step, var):
 def no_logarithm(x_0, step):
     """In the other one the variance is handed over where its logarithm is asked for: L_T is reported too large."""
     mean, log_var = np.sqrt(step.alpha_bar) * x_0, 1 - step.alpha_bar
-    return _summed((np.exp(log_var) + mean**2 - 1 - log_var) / 2)
+    return sum_dims((np.exp(log_var) + mean**2 - 1 - log_var) / 2)
 
 
 @exhibit(
@@ -414,7 +415,7 @@ def decoder_tail(x_0, mean, var, bins=256):
     half, off, std = 1 / (bins - 1), x_0 - mean, np.sqrt(var)
     upper = np.where(x_0 > 1 - half, 1.0, cdf((off + half) / std))
     lower = np.where(x_0 < half - 1, 0.0, cdf((off - half) / std))
-    return _summed(np.log(np.maximum(upper - lower, 1e-12)))
+    return sum_dims(np.log(np.maximum(upper - lower, 1e-12)))
 
 
 @exhibit(
@@ -453,7 +454,7 @@ def squared_logarithm(mean, var):
     It is 0 for the prior, but least at a standard deviation of 0.65, where it is below 0: no divergence ever is.
     """
     log_std = np.log(var) / 2
-    return _summed((var + mean**2 - 1 + log_std**2) / 2)
+    return sum_dims((var + mean**2 - 1 + log_std**2) / 2)
 
 
 # Langevin dynamics. --------------------------------------------------------------------------------------------------
@@ -625,7 +626,7 @@ def ddim_by_two_samples(x_t, noise, z, step, step_s, eta):
 def twice_the_log_std(mean, var):
     """The logarithm of a variance is twice that of its square root."""
     std = np.sqrt(var)
-    return _summed((mean**2 + std**2 - 2 * np.log(std) - 1) / 2)
+    return sum_dims((mean**2 + std**2 - 2 * np.log(std) - 1) / 2)
 
 
 @exhibit("train.guided_noise", '"Guidance begins at the wrong prediction"', "many threads", alarm=True)
@@ -648,11 +649,6 @@ def alternating(t, dims):
 def moved_average(average, value, decay):
     """It is the average that is multiplied by 0.9999, not the new weights."""
     return average * decay + value * (1 - decay)
-
-
-def _summed(x: Any) -> Any:
-    """The sum over all axes but the first; numbers and batches of numbers stay."""
-    return x if np.ndim(x) < 2 else x.reshape(len(x), -1).sum(1)
 
 
 if __name__ == "__main__":
