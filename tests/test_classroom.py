@@ -17,7 +17,7 @@ import tinyddpm
 from tinyddpm import cli
 from tinyddpm.equation import CHAPTERS
 from tinyddpm.exercises import classroom
-from tinyddpm.exercises.classroom import KINDS, command, exercise, exercises, grader
+from tinyddpm.exercises.classroom import KINDS, command, exercise, exercises, grader, judges
 from tinyddpm.exercises.classroom.notebook import INSTALL, text
 
 from .test_hostile import MEAN, RIGHT
@@ -237,7 +237,7 @@ def test_a_result_that_a_judge_does_not_expect_fails():
 
 
 def test_near():
-    judge = grader.near(0.5, 0.01, "the height of the peak")
+    judge = judges.Number(lambda: 0.5, 0.01, "the height of the peak")
     assert judge(lambda: 0.505) == ""
     assert judge(lambda: 0.52) == "the height of the peak: 0.52 is not it"
     assert all(judge(lambda wrong=wrong: wrong) for wrong in (float("nan"), True, None, "0.5", [0.5]))

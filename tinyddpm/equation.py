@@ -163,6 +163,11 @@ def equation(
     return register
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The names that are most like one that is unknown, for a message."""
+    return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
+
+
 def find(what: str | Callable[..., Any]) -> Equation:
     """The equation of a name or of a function.
 
@@ -172,8 +177,7 @@ def find(what: str | Callable[..., Any]) -> Equation:
     if isinstance(what, str):
         if what in registry:
             return registry[what]
-        near = difflib.get_close_matches(what, registry, n=3, cutoff=0.4)
-        raise ValueError(f"equation {what!r} is unknown; nearest: {', '.join(near) or 'none'}")
+        raise ValueError(f"equation {what!r} is unknown; nearest: {nearest(what, registry)}")
     for known in registry.values():
         if known.function is what or door.bare(known.function) is what:
             return known

@@ -10,12 +10,12 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from ... import against, door
-from ...equation import CHAPTERS, Equation, find
+from ...equation import CHAPTERS, Equation, find, nearest
 
 KINDS = {
     "implement": "write an equation of the book",
@@ -60,7 +60,6 @@ class Exercise:
     """modules that the student's file may import beside NumPy and Python's own"""
     seconds: float = 10.0
     """how long one call may take"""
-    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def chapter(self) -> str:
@@ -95,12 +94,9 @@ def exercise(name: str) -> Exercise:
     Raises:
         ValueError: when there is none; the message names the nearest ones.
     """
-    import difflib
-
     exercises()
     if name not in EXERCISES:
-        near = difflib.get_close_matches(name, EXERCISES, n=3, cutoff=0.4)
-        raise ValueError(f"exercise {name!r} is unknown; nearest: {', '.join(near) or 'none'}")
+        raise ValueError(f"exercise {name!r} is unknown; nearest: {nearest(name, EXERCISES)}")
     return EXERCISES[name]
 
 
@@ -140,14 +136,13 @@ def add(each: Exercise) -> Exercise:
 def implement(
     name: str, title: str, statement: str, minutes: int, hints: tuple[str, str, str], **more: Any
 ) -> Exercise:
-    """An exercise to write an equation of the book; it has the equation's name and arguments."""
-
-    def known() -> Equation:
-        import_module(f"tinyddpm.{name.partition('.')[0]}")
-        return find(name)
-
-    kind, arguments = more.pop("kind", "implement"), more.pop("arguments")
-    return add(Exercise(name, kind, title, statement, minutes, hints, arguments, known=known, **more))
+    """An exercise to write an equation of the book; it has the equation's name and, if nothing else is said, those of its arguments that it needs."""
+    import_module(f"tinyddpm.{name.partition('.')[0]}")
+    known, kind = find(name), more.pop("kind", "implement")
+    parameters = inspect.signature(known.function).parameters.values()
+    needed = ", ".join(each.name for each in parameters if each.default is each.empty)
+    arguments = more.pop("arguments", needed)
+    return add(Exercise(name, kind, title, statement, minutes, hints, arguments, known=lambda: known, **more))
 
 
 def derive(

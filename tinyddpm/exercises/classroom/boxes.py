@@ -8,7 +8,6 @@ is, since it has to be compared with; no message shows it.) The browser's half i
 from __future__ import annotations
 
 import ast
-import inspect
 import math
 import re
 import warnings
@@ -21,8 +20,9 @@ from ... import against
 from ...equation import Equation
 from ...examples import Example, call
 from ...letters import FIELDS, LETTERS, Step
-from ...slips import Program, slips
+from ...slips import Program, likeliest_first
 from . import Exercise
+from .judges import Number
 
 NUMBERS = ("number", "scalar", "pixels", "whole", "noising")
 """Kinds of letters that are one number in a formula."""
@@ -52,10 +52,9 @@ def box(exercise: Exercise) -> dict[str, Any]:
         if exercise.kind != "derive" and _has_cases(known):
             raise ValueError(f"exercise {exercise.name} has no box: its answer distinguishes cases")
         return {"name": exercise.name, **_formula(exercise.name, known)}
-    held = inspect.getclosurevars(exercise.judge).nonlocals if exercise.judge is not None else {}
-    if exercise.kind == "number" and "digits" in held and {"value", "compute"} & {*held}:
-        value = float(held["value"] if "value" in held else held["compute"]())
-        examples = {"where": [""], "given": [[]], "expected": [value], "allowed": [held["digits"]]}
+    if exercise.kind == "number" and isinstance(exercise.judge, Number):
+        value, digits = float(exercise.judge.compute()), exercise.judge.digits
+        examples = {"where": [""], "given": [[]], "expected": [value], "allowed": [digits]}
         return {"name": exercise.name, "letters": [], "coordinate": False, **examples, "slips_at": [], "slips": []}
     raise ValueError(f"exercise {exercise.name} has no box: its answer is neither a formula nor a number")
 
@@ -119,11 +118,11 @@ def _elementwise(known: Equation) -> bool:
 
 
 def _slips(known: Equation, tried: list[tuple[Example, float, float]]) -> dict[str, Any]:
-    """Every slip, in the order of `against.named`: its words and its values, None where it has none.
+    """Every slip, the likeliest first: its words and its values, None where it has none.
 
     Where there are many, they have values at some of the examples only, which tell them apart as well.
     """
-    made = sorted(slips(known), key=lambda slip: "the square of" in slip.words)
+    made = likeliest_first(known)
     many = min(len(tried), max(FEWEST, VALUES // max(1, len(made))))
     at = sorted({round(place * (len(tried) - 1) / max(1, many - 1)) for place in range(many)})
     found: dict[tuple[float | None, ...], str] = {}

@@ -301,20 +301,3 @@ def judged(asked: Callable[..., Any], each: Exercise) -> Grade:
         "passed" if verdict.outcome == "passes" else "failed",
         "" if verdict.outcome == "passes" else str(verdict),
     )
-
-
-def near(value: float, digits: float, words: str) -> Callable[[Callable[..., Any]], str]:
-    """Judges a number: it must be near to this one, which is computed and not typed."""
-
-    def judge(asked: Callable[..., Any]) -> str:
-        found = asked()
-        if isinstance(found, bool) or not isinstance(found, int | float | np.ndarray) or np.ndim(found):
-            return f"it gives {type(found).__name__}; a number is asked for"
-        plain = found.item() if isinstance(found, np.ndarray) else found
-        if isinstance(plain, complex):
-            return "it gives a complex number; a real one is asked for"
-        if not abs(plain) < 1e300:  # a whole number may be too large for a float
-            return f"{words}: that is a finite number"
-        return "" if abs(plain - value) <= digits else f"{words}: {float(plain):g} is not it"
-
-    return judge

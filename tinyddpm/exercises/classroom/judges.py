@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ... import against
-from .grader import near
 
 Judge = Callable[[Callable[..., Any]], str]
 
 
-def number(compute: Callable[[], float], digits: float, words: str) -> Judge:
-    """Judges a number, which is computed only when an answer is there.
+@dataclass(frozen=True)
+class Number:
+    """Judges a number, which is computed only when an answer is there."""
 
-    Args:
-        compute: gives the right number.
-        digits: how far an answer may be from it.
-        words: of what it is the number, as the beginning of a sentence.
-    """
-    return lambda asked: near(compute(), digits, words)(asked)
+    compute: Callable[[], float]
+    """gives the right number"""
+    digits: float
+    """how far an answer may be from it"""
+    words: str
+    """of what it is the number, as the beginning of a sentence"""
+
+    def __call__(self, asked: Callable[..., Any]) -> str:
+        """What is wrong with an answer; empty if nothing is."""
+        found = asked()
+        if isinstance(found, bool) or not isinstance(found, int | float | np.ndarray) or np.ndim(found):
+            return f"it gives {type(found).__name__}; a number is asked for"
+        plain = found.item() if isinstance(found, np.ndarray) else found
+        if isinstance(plain, complex):
+            return "it gives a complex number; a real one is asked for"
+        if not abs(plain) < 1e300:  # a whole number may be too large for a float
+            return f"{self.words}: that is a finite number"
+        return "" if abs(plain - self.compute()) <= self.digits else f"{self.words}: {float(plain):g} is not it"
 
 
 def numbers(result: Any, count: int) -> list[float] | None:

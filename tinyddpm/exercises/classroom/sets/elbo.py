@@ -11,7 +11,7 @@ from .... import elbo, forward, posterior
 from ....arrays import Array, sqrt
 from ....forward import Gaussian, Schedule, Step
 from .. import answer, derive, implement
-from ..judges import figure, number, numbers
+from ..judges import Number, figure, numbers
 
 SUMMED = (
     "A number is a sample of one dimension; an array of shape (n,) is n such samples, and the result has the same shape. "
@@ -31,7 +31,6 @@ implement(
         "Take the mean of the difference of both lengths. With which probabilities do the outcomes come?",
         "The sum of `p * (log(p) - log(q))`.",
     ),
-    arguments="p, q",
 )
 
 
@@ -52,7 +51,7 @@ answer(
         "The first costs the divergence with p = (0.9, 0.1) and q = (0.5, 0.5), the second the one with p and q swapped. From nats to bits one divides by `log(2)`.",
         "`(kl([0.5, 0.5], [0.9, 0.1]) - kl([0.9, 0.1], [0.5, 0.5])) / log(2)`.",
     ),
-    number(_coin, 6e-4, "the second price less the first, in bits"),
+    Number(_coin, 6e-4, "the second price less the first, in bits"),
     kind="number",
     needs=("elbo.kl",),
 )
@@ -68,7 +67,6 @@ implement(
         "Under q the mean of `(x - mean_q)**2` is `var_q`. Write `x - mean_p` as `(x - mean_q) + (mean_q - mean_p)` to find that of `(x - mean_p)**2`.",
         "For each coordinate: `(var_q / var_p - 1 + log(var_p / var_q) + (mean_q - mean_p)**2 / var_p) / 2`.",
     ),
-    arguments="mean_q, var_q, mean_p, var_p",
 )
 
 
@@ -142,7 +140,6 @@ implement(
         "The sum of `weights * (log_joint - log_q)`.",
     ),
     kind="bug",
-    arguments="log_joint, log_q, weights",
     start="    return (weights * log_joint).sum()",
 )
 
@@ -319,7 +316,6 @@ implement(
         "The forward posterior has the variance `beta * noise_var_prev / noise_var` and the mean `(sqrt(alpha_bar_prev) * beta * x_0 + sqrt(alpha) * noise_var_prev * x_t) / noise_var`.",
         "`gaussian_kl(mean, variance, model_mean, model_var)` with these two.",
     ),
-    arguments="x_t, x_0, model_mean, model_var, step",
     needs=("elbo.gaussian_kl",),
 )
 implement(
@@ -333,7 +329,6 @@ implement(
         "The weight of the squared error of the mean is `1 / (2 * var)`. The mean contains the noise times `beta / sqrt(alpha * noise_var)`, with a minus.",
         "`beta**2 / (2 * var * alpha * noise_var)`.",
     ),
-    arguments="step, var",
 )
 
 
@@ -381,7 +376,7 @@ answer(
         "For N(0, 1) the smaller variance and M add up to beta. With the variance s the mean of L_{t-1} is `(beta / s - 1 + log(s / smaller)) / 2`.",
         "Sum `(r - 1 - log(r)) / 2` over t = 2, ..., 1000, where r is `beta / smaller`, which is `noise_var / noise_var_prev`.",
     ),
-    number(_variance_price, 0.006, "the sum over all t, in nats"),
+    Number(_variance_price, 0.006, "the sum over all t, in nats"),
     kind="number",
 )
 

@@ -12,7 +12,7 @@ from .... import forward, mixture
 from ....arrays import Array, sqrt
 from ....forward import EARLIER, Schedule, Step
 from .. import answer, derive, implement
-from ..judges import figure, number
+from ..judges import Number, figure
 
 SHORT = [0.1, 0.2, 0.3, 0.4, 0.5]
 """The betas of the simplest schedule that a figure is asked of."""
@@ -37,7 +37,6 @@ implement(
         "The noise is multiplied by the standard deviation, which is the square root of `var`.",
     ),
     kind="bug",
-    arguments="mean, var, noise",
     start="    return mean + var * noise",
 )
 implement(
@@ -51,7 +50,6 @@ implement(
         "`step.alpha` is the share of variance that is kept, `step.beta` the variance of the new noise. A factor on a sample is a standard deviation.",
         "sqrt(alpha) times x_prev, plus sqrt(beta) times noise.",
     ),
-    arguments="x_prev, noise, step",
     needs=("forward.reparameterize",),
 )
 
@@ -92,7 +90,6 @@ implement(
         "The shares multiply: alpha_bar_t is the product of alpha_1..alpha_t. NumPy has a function for products of all beginnings of an array.",
         "`np.cumprod(1 - beta)`. Its first entry is 1 - beta_1: nothing is put before it.",
     ),
-    arguments="beta",
 )
 implement(
     "forward.diffuse",
@@ -105,7 +102,6 @@ implement(
         "`step.alpha_bar` is the share of the variance of x_0 that is left, `step.noise_var` the variance of the noise.",
         "sqrt(alpha_bar) times x_0, plus sqrt(noise_var) times noise.",
     ),
-    arguments="x_0, noise, step",
     needs=("forward.diffuse_once", "forward.alpha_bar"),
 )
 answer(
@@ -173,7 +169,7 @@ answer(
         "Only on alpha_bar_t. So look for the t of the other schedule with the same alpha_bar.",
         "alpha_bar_t is f(t) / f(0). Look for the first t at which it is below 0.6158.",
     ),
-    number(lambda: float(mixture.two_classes().merge_time(forward.cosine()) or 0), 3.0, "the time of merging"),
+    Number(lambda: float(mixture.two_classes().merge_time(forward.cosine()) or 0), 3.0, "the time of merging"),
     kind="number",
     needs=("forward.alpha_bar",),
 )
@@ -239,7 +235,6 @@ implement(
         "Multiply the equation of `x_t` by sqrt(alpha_bar) and that of `velocity` by sqrt(1 - alpha_bar). In the difference the noise is gone, and x_0 has the factor alpha_bar + 1 - alpha_bar.",
         "`sqrt(alpha_bar) x_t - sqrt(noise_var) velocity`.",
     ),
-    arguments="x_t, velocity, step",
     needs=("forward.diffuse",),
 )
 answer(
@@ -254,7 +249,7 @@ answer(
         "alpha_bar = 1/2. For the cosine schedule alpha_bar_t = f(t) / f(0), with `f(t) = cos((t / 1000 + 0.008) / 1.008 * pi / 2) ** 2`.",
         "Try t = 490..500 in f(t) / f(0), or solve cos(angle)^2 = f(0) / 2 for the angle, then for t.",
     ),
-    number(
+    Number(
         lambda: float(np.argmax(forward.snr(forward.cosine().steps) < 1) + 1), 1.0, "the time at which the ratio is 1"
     ),
     kind="number",
@@ -278,7 +273,7 @@ answer(
         "log alpha_bar_T is the sum of log(1 - beta_t). DDPM's is -10.118. The sum falls as beta_T grows: halve an interval again and again.",
         "Bisect `np.log1p(-beta_T * np.arange(1, 101) / 100).sum() + 10.118` between 0.18 and 0.19.",
     ),
-    number(_matching_beta, 5e-4, "beta_T"),
+    Number(_matching_beta, 5e-4, "beta_T"),
     kind="number",
     needs=("forward.alpha_bar",),
 )

@@ -11,7 +11,7 @@ from .... import langevin
 from ....arrays import Array, exp
 from ....mixture import Mixture
 from .. import answer, derive, implement
-from ..judges import figure, number
+from ..judges import Number, figure
 
 
 def _soft() -> Mixture:
@@ -36,7 +36,6 @@ implement(
         "Only `-(x - mean)**2 / (2 var)` does. Take its derivative.",
         "`(mean - x) / var`.",
     ),
-    arguments="x, mean, var",
 )
 
 
@@ -121,7 +120,7 @@ answer(
         "c is 1/2, so the means have the variance `1/4 * 1 + 1/2 * 1/4`. The classes need what is missing to 1.",
     ),
     kind="number",
-    judge=number(_third_class_variance, 1e-6, "the variance of the classes"),
+    judge=Number(_third_class_variance, 1e-6, "the variance of the classes"),
 )
 
 # Langevin dynamics. --------------------------------------------------------------------------------------------------
@@ -138,7 +137,6 @@ implement(
         "Variances add, standard deviations do not. Noise of the variance step_size is z times what?",
         "`x + step_size / 2 * score + np.sqrt(step_size) * z`.",
     ),
-    arguments="x, score, step_size, z",
     kind="bug",
     start="    return x + step_size * (0.5 * score + z)",
 )
@@ -155,7 +153,6 @@ implement(
         "Solve `V = a**2 V + step_size` for V, where `a = 1 - step_size / (2 var)`.",
         "`var / (1 - step_size / (4 var))`.",
     ),
-    arguments="step_size, var",
     needs=("langevin.langevin_step",),
 )
 
@@ -203,7 +200,7 @@ answer(
         "The variance is the step size, `2 var`.",
     ),
     kind="number",
-    judge=number(lambda: _forgetful(0.3), 1e-6, "the variance after the step that forgets its start"),
+    judge=Number(lambda: _forgetful(0.3), 1e-6, "the variance after the step that forgets its start"),
 )
 
 
@@ -227,7 +224,7 @@ answer(
         "With p on a fine grid x from -8 to 8: `(p**4)[x < -0.2].sum() / (p**4).sum()`.",
     ),
     kind="number",
-    judge=number(lambda: _share_left(0.25), 1e-3, "the share to the left of -0.2 for c = 0.5"),
+    judge=Number(lambda: _share_left(0.25), 1e-3, "the share to the left of -0.2 for c = 0.5"),
 )
 
 # How a score is learned. ---------------------------------------------------------------------------------------------
@@ -244,7 +241,6 @@ implement(
         "Integration by parts turns that term, minus the score times `score_hat`, into the divergence.",
         "`divergence + (score_hat**2).sum(-1) / 2`.",
     ),
-    arguments="score_hat, divergence",
 )
 
 
@@ -283,7 +279,6 @@ implement(
         "Uphill by the variance of the noise, not by its standard deviation. x_0 was multiplied by `sqrt(alpha_bar)`.",
         "`(x_t + noise_var score) / sqrt(alpha_bar)`.",
     ),
-    arguments="x_t, score, step",
 )
 
 # Many sizes of noise. ------------------------------------------------------------------------------------------------
@@ -378,7 +373,6 @@ implement(
         "`x + drift * dt` must go uphill on the density, so what stands in the drift must point downhill.",
         "`drift - diffusion**2 * score`.",
     ),
-    arguments="drift, diffusion, score",
     kind="bug",
     start="    return drift + diffusion**2 * score",
 )

@@ -14,7 +14,7 @@ from .... import forward, mixture, posterior
 from ....arrays import Array, sqrt
 from ....forward import Schedule, Step
 from .. import answer, derive, implement
-from ..judges import figure, number
+from ..judges import Number, figure
 
 # Bayes' rule, where it can be counted. -------------------------------------------------------------------------------
 
@@ -29,7 +29,6 @@ implement(
         "The joint probability p(x, y) is the prior times the likelihood, row by row; `prior[:, None]` is a column. Divide each of its columns by the column's sum.",
         "`joint = prior[:, None] * likelihood`, then `joint / joint.sum(axis=0)`.",
     ),
-    arguments="prior, likelihood",
 )
 
 
@@ -50,7 +49,7 @@ answer(
         "99 of 100 ill people have a positive test, and so have 2 percent of the 99 900 healthy.",
         "`99 / (99 + 1998)`.",
     ),
-    number(_ill, 5e-4, "the probability"),
+    Number(_ill, 5e-4, "the probability"),
     kind="number",
     needs=("posterior.bayes",),
 )
@@ -67,7 +66,6 @@ implement(
         "The first precision is alpha / beta, the second 1 / noise_var_prev. At t = 1 the second is infinite: bring both to one fraction first.",
         "beta times noise_var_prev, divided by noise_var.",
     ),
-    arguments="step",
 )
 implement(
     "posterior.mean",
@@ -80,7 +78,6 @@ implement(
         "The guess from x_t is x_t / sqrt(alpha), with precision alpha / beta; the guess from x_0 is sqrt(alpha_bar_prev) x_0, with precision 1 / noise_var_prev.",
         "`(sqrt(alpha_bar_prev) beta x_0 + sqrt(alpha) noise_var_prev x_t) / noise_var`.",
     ),
-    arguments="x_t, x_0, step",
     needs=("posterior.variance",),
 )
 
@@ -115,7 +112,6 @@ implement(
         "x_0 = sqrt(alpha_bar) x_t - sqrt(noise_var) v. Put it into the mean and sort. What is before x_t simplifies by the noise budget.",
         "`sqrt(alpha) x_t - sqrt(alpha_bar_prev) beta / sqrt(noise_var) velocity`.",
     ),
-    arguments="x_t, velocity, step",
     needs=("posterior.mean",),
 )
 
@@ -139,7 +135,7 @@ answer(
         "The numerator is the variance of x_{t-1}, the denominator that of x_t. For which data does a step leave the variance as it is?",
         "A step takes a variance V to alpha V + beta. It stays as it is where V = alpha V + beta, and alpha + beta is 1.",
     ),
-    number(_as_wide_as_beta, 1e-3, "the variance of the data"),
+    Number(_as_wide_as_beta, 1e-3, "the variance of the data"),
     kind="number",
 )
 
@@ -181,7 +177,6 @@ implement(
         "`beta ** v * small ** (1 - v)`.",
     ),
     kind="bug",
-    arguments="v, step",
     start="    small = step.noise_var_prev / step.noise_var * step.beta\n    return v * step.beta + (1 - v) * small",
     needs=("posterior.variance",),
 )
@@ -247,7 +242,7 @@ answer(
         "The means are multiplied by sqrt(alpha_bar), the variances become `alpha_bar * 0.02 + 1 - alpha_bar`. The mean is an integral: a sum over a fine grid, times its width.",
         "With q on the grid x: `np.sum(np.gradient(q, x) ** 2 / q) * (x[1] - x[0])`, from -6 to 6.",
     ),
-    number(_mean_square_score, 6e-3, "the mean squared score"),
+    Number(_mean_square_score, 6e-3, "the mean squared score"),
     kind="number",
     needs=("posterior.variance_of_step_back",),
 )
@@ -267,7 +262,6 @@ implement(
         "`np.where(step.noise_var_prev == 0, mean, mean + np.sqrt(var) * z)`.",
     ),
     kind="bug",
-    arguments="x_t, x_0, z, step, var",
     start="    from_x_0 = np.sqrt(step.alpha_bar_prev) * step.beta * x_0\n"
     "    from_x_t = np.sqrt(step.alpha) * step.noise_var_prev * x_t\n"
     "    mean = (from_x_0 + from_x_t) / step.noise_var\n"
@@ -340,7 +334,7 @@ answer(
         "The standard deviation is 0.141. -1.4 is 2.8 of them outside of the bound, 0.7 is 2.1 of them inside.",
         "With the normal distribution function P: `P(2.83) / 3 + 2 P(-2.12) / 3`. In Python, `P(u) = (1 + math.erf(u / math.sqrt(2))) / 2`.",
     ),
-    number(_outside, 6e-4, "the share"),
+    Number(_outside, 6e-4, "the share"),
     kind="number",
 )
 implement(
@@ -355,7 +349,6 @@ implement(
         "`x_0 = (x_t - sqrt(noise_var) noise) / sqrt(alpha_bar)`. The fresh noise has the variance sigma^2, so the old noise has 1 - alpha_bar_s - sigma^2.",
         "`sqrt(step_s.alpha_bar) x_0 + sqrt(step_s.noise_var - sigma^2) noise + sigma z`.",
     ),
-    arguments="x_t, noise, z, step, step_s, eta",
 )
 
 

@@ -13,7 +13,7 @@ from ....arrays import Array, sqrt
 from ....letters import Step
 from ....mixture import Mixture, ring
 from .. import answer, derive, implement
-from ..judges import figure, number
+from ..judges import Number, figure
 
 TORCH = ("torch",)
 """What the file of this chapter may import: one list for all, so that it is loaded once."""
@@ -84,7 +84,7 @@ answer(
     ),
     kind="number",
     needs=("train.zero_velocity_loss",),
-    judge=number(lambda: _zero_loss(0.72), 1e-3, "the loss of a network that says 0"),
+    judge=Number(lambda: _zero_loss(0.72), 1e-3, "the loss of a network that says 0"),
 )
 
 implement(
@@ -101,7 +101,6 @@ implement(
         "`angle[::2]` takes every second row. What does a row stand for?",
         "Compute the angles for `np.arange(dims // 2)`, and put `np.sin` and `np.cos` of them side by side, along axis 1.",
     ),
-    arguments="t, dims",
     kind="bug",
     start=(
         "    angle = t[:, None] / 10000 ** (2 * np.arange(dims) / dims)\n"
@@ -123,7 +122,6 @@ implement(
         "place is below 1, so `floor(n * place)` is at most n - 1. Each of the T times needs a share of 1 / T.",
         "`1 + floor(T * place)`.",
     ),
-    arguments="uniform, batch, T",
     kind="bug",
     start=(
         "    place = (uniform + np.arange(batch) / batch) % 1\n"
@@ -151,7 +149,7 @@ answer(
         "`sqrt(128 * 0.1 * 0.9)`.",
     ),
     kind="number",
-    judge=number(_scatter, 0.01, "the standard deviation of the number of times in the last tenth"),
+    judge=Number(_scatter, 0.01, "the standard deviation of the number of times in the last tenth"),
 )
 
 # What a network can learn at best. -----------------------------------------------------------------------------------
@@ -312,7 +310,6 @@ implement(
         "In which direction must the average move, seen from `value`?",
         "`decay average + (1 - decay) value`.",
     ),
-    arguments="average, value, decay",
     kind="bug",
     start="    return average + (1 - decay) * (average - value)",
 )
@@ -500,7 +497,7 @@ answer(
         "`exp(-r**2 / 2)` with r = 3.",
     ),
     kind="number",
-    judge=number(_far_share, 5e-4, "the share beyond three standard deviations"),
+    judge=Number(_far_share, 5e-4, "the share beyond three standard deviations"),
 )
 
 
@@ -528,7 +525,7 @@ answer(
         "The first t with `alpha_bar * 1.4**2 / 2 <= alpha_bar * 0.02 + 1 - alpha_bar`.",
     ),
     kind="number",
-    judge=number(lambda: float(_centre_time()), 0.5, "the first t at which the centre is a peak"),
+    judge=Number(lambda: float(_centre_time()), 0.5, "the first t at which the centre is a peak"),
 )
 
 
@@ -550,7 +547,7 @@ answer(
         " `np.cumprod(1 - beta)`.",
     ),
     kind="number",
-    judge=number(lambda: float(_same_noise_time()), 1.0, "the time of the linear schedule"),
+    judge=Number(lambda: float(_same_noise_time()), 1.0, "the time of the linear schedule"),
 )
 
 # What can be done with noise. ----------------------------------------------------------------------------------------
@@ -567,7 +564,6 @@ implement(
         "Start from `noise_cond`, and add w times the difference.",
         "`(1 + w) noise_cond - w noise_uncond`.",
     ),
-    arguments="noise_cond, noise_uncond, w",
 )
 
 
@@ -601,7 +597,6 @@ implement(
         "`(sin((1 - share) angle) noise_a + sin(share angle) noise_b) / sin(angle)`; for (batch, ...) sum over all axes but the"
         " first, with keepdims.",
     ),
-    arguments="noise_a, noise_b, share",
     needs=("train.missing_variance",),
 )
 

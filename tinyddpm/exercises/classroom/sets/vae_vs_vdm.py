@@ -14,7 +14,7 @@ from ....forward import Schedule, Step
 from ....mixture import two_classes
 from ....vae_vs_vdm import Chain, Linear, LinearVAE, Normal
 from .. import answer, derive, implement
-from ..judges import figure, number, numbers
+from ..judges import Number, figure, numbers
 from .elbo import SUMMED
 
 implement(
@@ -28,7 +28,6 @@ implement(
         "It has a part that grows with the square of the mean, and a part with the variance alone, which is 0 at 1.",
         "For each dimension: `(mean**2 + var - 1 - log(var)) / 2`.",
     ),
-    arguments="mean, var",
 )
 
 
@@ -50,7 +49,7 @@ answer(
         "With the mean 0 the price is `(var - 1 - log(var)) / 2`; it must be 1/2. So `var - log(var) = 2`.",
         "Repeat `var = exp(var - 2)`, from 0.1 on, until it stays.",
     ),
-    number(_narrow_latent, 6e-4, "the variance of the narrow latent"),
+    Number(_narrow_latent, 6e-4, "the variance of the narrow latent"),
     kind="number",
     needs=("vae_vs_vdm.kl_to_standard_normal",),
 )
@@ -68,7 +67,6 @@ implement(
         "`terms.sum(-1)` in the place of `terms.mean(-1)`, for an array with two axes.",
     ),
     kind="bug",
-    arguments="log_likelihood, mean, var",
     start="""    terms = (mean**2 + var - 1 - np.log(var)) / 2
     return log_likelihood - (terms.mean(-1) if np.ndim(terms) > 1 else terms)""",
     needs=("vae_vs_vdm.kl_to_standard_normal",),
@@ -109,7 +107,6 @@ implement(
         "Add the trace of `precision @ cov_q`, which is `(precision * cov_q).sum()`, to `square`.",
     ),
     kind="bug",
-    arguments="mean_q, cov_q, mean_p, cov_p",
     start="""    off, precision = mean_q - mean_p, np.linalg.inv(cov_p)
     square = (off @ precision * off).sum(-1)
     log_det = np.linalg.slogdet(2 * np.pi * cov_p)[1]
@@ -127,7 +124,6 @@ implement(
         "In the mean of log q under q the trace is d and the square is 0.",
         "With `off = mean_q - mean_p`: half of log det cov_p - log det cov_q - d, plus the trace of `inv(cov_p) @ cov_q`, plus `off @ inv(cov_p) @ off`.",
     ),
-    arguments="mean_q, cov_q, mean_p, cov_p",
     needs=("vae_vs_vdm.expected_log_prob",),
 )
 
@@ -416,7 +412,6 @@ implement(
         "The encoder is the forward step: its mean is `sqrt(alpha_bar) x_0`, its variance `1 - alpha_bar`.",
         "`log_likelihood` less the sum of `(alpha_bar * (x_0**2 - 1) - log(noise_var)) / 2` over the dimensions.",
     ),
-    arguments="log_likelihood, x_0, step",
     needs=("vae_vs_vdm.vae_elbo",),
 )
 
@@ -445,7 +440,7 @@ answer(
         "`vae_vs_vdm.elbo_gap(mixture.two_classes(), forward.Schedule([beta]))` is the loss. Evaluate it for beta at 0.02, 0.05, 0.1, 0.2 and 0.5.",
         "Take the least of these, and look between its neighbours in steps of 0.01: the answer lies between 0.05 and 0.2.",
     ),
-    number(_single_step, 0.0101, "the beta of the best single step"),
+    Number(_single_step, 0.0101, "the beta of the best single step"),
     kind="number",
 )
 
